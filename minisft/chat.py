@@ -1,0 +1,130 @@
+"""Talk to a model: a conversation of many turns, each answer shown as it is made.
+
+    python -m minisft.chat --model checkpoints/run-1
+    python -m minisft.chat --model checkpoints/run-1 --prompt "What is the opposite of hot?"
+
+The conversation is rendered by the same function as in training, so a model sees what it was tuned on.
+"""
+
+import codecs
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from minisft.checkpoint import load_model
+from minisft.config import ROOT, at_least, option, parse
+from minisft.conversation import Conversation, Message, render_prompt
+from minisft.evaluate import pick_device
+from minisft.generate import Sampling, generate_steps
+from minisft.tokenizer import END_OF_TEXT, END_OF_TURN
+
+
+@dataclass(frozen=True)
+class ChatConfig:
+    model: str = option("", "model file or run folder; by default the newest run in checkpoints/")
+    prompt: str = option("", "ask this, print the answer, and end")
+    system: str = option("", "system message")
+    max_new_tokens: int = option(200, "longest answer, in tokens")
+    temperature: float = option(0.0, "0 always takes the likeliest token; 1 samples as the model predicts")
+    top_k: int = option(0, "sample among this many likeliest tokens; 0 is all")
+    top_p: float = option(1.0, "sample among the likeliest tokens whose probabilities reach this sum")
+    seed: int = option(0, "random seed of sampling")
+    device: str = option("auto", "auto, cpu, cuda, mps, ...: where to compute; auto takes a GPU if there is one")
+
+    def __post_init__(self):
+        at_least(self, max_new_tokens=1)
+        self.sampling()
+
+    def sampling(self):
+        return Sampling(self.temperature, self.top_k, self.top_p)
+
+
+def newest_model(folder):
+    """The model that was written last into a run folder; ValueError if there is none."""
+    models = list(folder.glob("*/model.pt"))
+    if not models:
+        raise ValueError("no trained model in checkpoints/ yet; train one with `python -m minisft.train`, "
+                         "or name one with --model")
+    return max(models, key=lambda path: path.stat().st_mtime)
+
+
+def answer_stream(model, tokenizer, messages, config, generator):
+    """Yield pieces of the next answer's text. messages: list of Message that ends with the user's.
+
+    ValueError if the conversation leaves no room in the model's context.
+    """
+    stop = tokenizer.special(END_OF_TURN), tokenizer.special(END_OF_TEXT)
+    prompt = render_prompt(Conversation(tuple(messages)), tokenizer)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may end in the next token
+    for step in generate_steps(model, [prompt], config.max_new_tokens, stop, config.sampling(), generator):
+        if not tokenizer.is_special(step[0]):
+            yield decoder.decode(tokenizer.decode_bytes([step[0]]))
+    yield decoder.decode(b"", final=True)
+
+
+def respond(model, tokenizer, messages, config, generator):
+    """Print an answer as it comes and return its text."""
+    pieces = []
+    for piece in answer_stream(model, tokenizer, messages, config, generator):
+        pieces.append(piece)
+        print(piece, end="", flush=True)
+    print()
+    return "".join(pieces)
+
+
+def start(config):
+    """The first messages: the system message, if there is one."""
+    return [Message("system", config.system)] if config.system else []
+
+
+def converse(model, tokenizer, config, generator):
+    """Read questions until the input ends. What the model cannot take is said, and the conversation goes on."""
+    print("Ask something. /new starts a new conversation, /quit (or Ctrl-D) ends.")
+    messages = start(config)
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            print()
+            return
+        if line in ("/quit", "/exit"):
+            return
+        if line == "/new":
+            messages = start(config)
+            continue
+        if not line:
+            continue
+        try:
+            question = Message("user", line)
+            text = respond(model, tokenizer, [*messages, question], config, generator)
+        except ValueError as error:
+            print(f"This cannot be answered: {error}. Ask less at once, or start anew with /new.")
+            continue
+        if text.strip():
+            messages += [question, Message("assistant", text)]
+        else:
+            print("(no answer; the question is not remembered)")
+
+
+def main(argv=None):
+    config = parse(ChatConfig, argv, "chat", "Talk to a tuned model.")
+    for stream in (sys.stdin, sys.stdout):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        model, tokenizer = load_model(config.model or newest_model(ROOT / "checkpoints"))
+        model.to(pick_device(config.device))
+        generator = torch.Generator(model.device).manual_seed(config.seed)
+        if config.prompt:
+            respond(model, tokenizer, [*start(config), Message("user", config.prompt)], config, generator)
+        else:
+            converse(model, tokenizer, config, generator)
+    except ValueError as error:
+        raise SystemExit(f"minisft.chat: {error}") from None
+    except KeyboardInterrupt:
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Files that hold a model or a training in progress: written whole or not at all, read without running their code.
+
+    model.pt    a model to use: config, weights, and the tokenizer it was trained with
+    state.pt    a training to go on with: weights, optimizer, step, random state, settings
+
+A file is written beside its place, forced to the disk, and renamed over the old one: a reader finds the old file or
+the new one, never half of either. Reading uses torch's `weights_only=True`, so a file cannot run code.
+"""
+
+import io
+import os
+import pickle
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from minisft.model import GPT, GPTConfig
+from minisft.tokenizer import Tokenizer
+
+MODEL, STATE = "minisft model 1", "minisft training state 1"
+
+
+def write_atomically(path, content):
+    """Write bytes so that, whatever moment the power goes, `path` holds all of the old or all of the new content."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":  # a folder can be forced to the disk too, and only then is the new name safe
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _save(path, kind, content):
+    buffer = io.BytesIO()  # not straight to the file: torch would put the file's name into the bytes
+    torch.save({"kind": kind, **content}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _load(path, kind):
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; expected a file of kind '{kind}'")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError,
+            UnicodeDecodeError, AttributeError) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise ValueError(f"{path} is not a file that minisft wrote, or it is damaged ({reason})") from None
+    found = content.get("kind", "another program's file") if isinstance(content, dict) else type(content).__name__
+    if found != kind:
+        raise ValueError(f"{path} holds {found!r}, expected {kind!r}")
+    return content
+
+
+def save_model(path, model, tokenizer):
+    """Write a model with its config and tokenizer into one file."""
+    _save(path, MODEL, {"config": asdict(model.config), "weights": _on_cpu(model.state_dict()),
+                        "tokenizer": tokenizer.to_dict()})
+
+
+def load_model(path):
+    """Read a file that `save_model` wrote, or the model.pt of a folder: (model in evaluation mode, tokenizer).
+
+    ValueError if the file is missing, damaged, or something else.
+    """
+    path = Path(path)
+    path = path / "model.pt" if path.is_dir() else path
+    content = _load(path, MODEL)
+    try:
+        model = GPT(GPTConfig(**content["config"]))
+        model.load_state_dict(content["weights"])
+        return model.eval(), Tokenizer.from_dict(content["tokenizer"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{path} is a damaged model file: {error}") from None
+
+
+def save_state(path, model, optimizer, step, settings):
+    """Write all that `load_state` needs. settings: plain values that say which training this is, and its history."""
+    _save(path, STATE, {
+        "weights": _on_cpu(model.state_dict()), "optimizer": optimizer.state_dict(), "step": step,
+        "settings": settings, "cpu_random": torch.get_rng_state(),
+        "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    })
+
+
+def read_state(path):
+    """The content of a file that `save_state` wrote; ValueError if it is missing, damaged, or something else."""
+    return _load(Path(path), STATE)
+
+
+def restore(state, model, optimizer):
+    """Put a state back: weights, optimizer and random generators. Returns the number of steps done."""
+    model.load_state_dict(state["weights"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["cpu_random"])
+    if torch.cuda.is_available() and len(state["cuda_random"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda_random"])
+    return state["step"]
+
+
+def _on_cpu(weights):
+    return {name: weight.detach().cpu() for name, weight in weights.items()}

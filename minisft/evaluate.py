@@ -1,0 +1,184 @@
+"""How well a model answers: exact match by split and task, loss on answers, and how sure a difference is.
+
+    exact match   share of conversations whose last answer is given word for word, its end included
+    perplexity    exp(mean loss per supervised token)
+    paired bootstrap   resample seeds and items together, in both arms alike; the 95% interval of the difference
+
+    python -m minisft.evaluate --model checkpoints/base.pt
+
+Decoding is greedy and stops one token after the length of the longest right answer of its batch: what is longer than
+that is wrong already.
+
+Notes: 指令微调的作用 (what instruction tuning is for). Source of the bootstrap: Efron and Tibshirani 1993, chapter 13.
+"""
+
+import math
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+
+from minisft.batching import fit, length_buckets, pad
+from minisft.checkpoint import load_model
+from minisft.config import option, parse, shipped
+from minisft.conversation import Conversation, render_prompt
+from minisft.generate import generate
+from minisft.loss import sft_loss
+from minisft.records import read_records, render_record
+from minisft.tokenizer import END_OF_TURN
+
+TEST_FILES = tuple(shipped(f"data/{split}.jsonl") for split in ("new_passage", "new_wording", "new_attribute"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question with its answers: what was expected, what the model gave, and whether that is right."""
+
+    split: str
+    task: str
+    question: str
+    expected: str
+    given: str
+    right: bool
+
+
+def answer_all(model, tokenizer, records, batch_size=128):
+    """Answers of the model to the last question of each conversation, in the order of `records`.
+
+    Plain text and prompts that leave no room for an answer in the model's context are wrong by definition and come
+    back with an empty `given`.
+    """
+    end = tokenizer.special(END_OF_TURN)
+    prompts, expected = {}, {}
+    for i, record in enumerate(records):
+        if isinstance(record.item, Conversation):
+            history = Conversation(record.item.messages[:-1])
+            prompt = render_prompt(history, tokenizer)
+            if len(prompt) < model.config.block_size:
+                prompts[i] = prompt
+                expected[i] = tokenizer.encode(record.item.messages[-1].content) + [end]
+    answers = [_answer(record, tokenizer, None, []) for record in records]
+    order = sorted(prompts, key=lambda i: (len(prompts[i]), len(expected[i])))
+    for chosen in (order[i:i + batch_size] for i in range(0, len(order), batch_size)):
+        longest = max(len(expected[i]) for i in chosen)
+        generated = generate(model, [prompts[i] for i in chosen], longest + 1, stop=(end,))
+        for i, given in zip(chosen, generated):
+            answers[i] = _answer(records[i], tokenizer, expected[i], given)
+    return answers
+
+
+def _answer(record, tokenizer, expected, given):
+    if not isinstance(record.item, Conversation):
+        return Answer(record.split, record.task, "", record.item, "", False)
+    question, right_answer = (message.content for message in record.item.messages[-2:])
+    text = tokenizer.decode([token for token in given if not tokenizer.is_special(token)])
+    return Answer(record.split, record.task, question, right_answer, text, given == expected)
+
+
+def exact_match(answers):
+    """{(split, task): (right, all)}, with (split, "all") for each split as a whole, splits in order of appearance."""
+    counts = defaultdict(lambda: [0, 0])
+    for answer in answers:
+        for task in ("all", answer.task) if answer.task != "all" else ("all",):
+            counts[answer.split, task][0] += answer.right
+            counts[answer.split, task][1] += 1
+    return {key: tuple(count) for key, count in counts.items()}
+
+
+def split_shares(answers):
+    """{split: share of exact matches}."""
+    return {split: right / n for (split, task), (right, n) in exact_match(answers).items() if task == "all"}
+
+
+def table(counts):
+    """Lines of a table of exact match: a row for each task, a column for each split."""
+    splits = list(dict.fromkeys(split for split, _ in counts))
+    tasks = sorted({task for _, task in counts if task != "all"}) + ["all"]
+    width, widths = max(map(len, tasks)), [max(14, len(split)) for split in splits]
+    lines = ["  ".join([" " * width, *(split.rjust(w) for split, w in zip(splits, widths))])]
+    for task in tasks:
+        cells = []
+        for split, w in zip(splits, widths):
+            right, n = counts.get((split, task), (0, 0))
+            cells.append((f"{right / n:6.1%} {f'of {n}':>7}" if n else "-").rjust(w))
+        lines.append("  ".join([task.ljust(width), *cells]))
+    return lines
+
+
+@torch.no_grad()
+def mean_loss(model, examples, batch_size=64):
+    """Mean loss per supervised token over rendered examples; the model's mode is restored."""
+    training = model.training
+    model.eval()
+    total, targets = 0.0, 0
+    for chosen in length_buckets([len(example.ids) for example in examples], batch_size, random.Random(0)):
+        loss, n = sft_loss(model, pad([examples[i] for i in chosen]).to(model.device))
+        total, targets = total + loss.item(), targets + n
+    model.train(training)
+    return total / max(1, targets)
+
+
+def paired_bootstrap(before, after, draws=2000, seed=0):
+    """Mean difference after - before, and its 95% interval: (difference, low, high).
+
+    before, after: one list of scores per seed, the same items in the same order everywhere. Each draw takes seeds and
+    items with replacement, the same ones in both arms.
+    """
+    difference = torch.tensor(after, dtype=torch.float64) - torch.tensor(before, dtype=torch.float64)  # (seeds, items)
+    generator = torch.Generator().manual_seed(seed)
+    means = []
+    for _ in range(draws):
+        seeds = torch.randint(len(difference), (len(difference),), generator=generator)
+        items = torch.randint(difference.shape[1], (difference.shape[1],), generator=generator)
+        means.append(difference[seeds].mean(0)[items].mean())
+    low, high = torch.stack(means).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return difference.mean().item(), low, high
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    model: str = option(shipped("checkpoints/base.pt"), "model file or run folder to evaluate")
+    data: tuple = option(TEST_FILES, "files to evaluate on, in any format that training takes")
+    show: int = option(0, "number of wrong answers to print for each split")
+    device: str = option("auto", "auto, cpu, cuda, mps, ...: where to compute; auto takes a GPU if there is one")
+
+
+def pick_device(name):
+    """A torch.device; "auto" is CUDA if there is one, else the CPU. ValueError for one that cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0][:100]
+        raise ValueError(f"--device {name} cannot be used here ({reason}); try --device cpu") from None
+
+
+def evaluate(config):
+    """Print the tables of exact match and loss."""
+    model, tokenizer = load_model(config.model)
+    model.to(pick_device(config.device))
+    records, _ = read_records(config.data)
+    answers = answer_all(model, tokenizer, records)
+    print("\n".join(table(exact_match(answers))))
+    examples = [fit(render_record(record, tokenizer), model.config.block_size) for record in records]
+    loss = mean_loss(model, [example for example in examples if example])
+    print(f"loss {loss:.3f} per supervised token, perplexity {math.exp(loss):.2f}")
+    for split in dict.fromkeys(answer.split for answer in answers):
+        wrong = [answer for answer in answers if answer.split == split and not answer.right]
+        for answer in wrong[:config.show]:
+            print(f"\n[{split}, {answer.task}] {answer.question}")
+            print(f"  expected: {answer.expected}\n  given:    {answer.given}")
+
+
+def main(argv=None):
+    config = parse(EvaluateConfig, argv, "evaluate", "Exact match of a model, by split and task.")
+    try:
+        evaluate(config)
+    except ValueError as error:
+        raise SystemExit(f"minisft.evaluate: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Cross-entropy on supervised positions only; the head runs on those rows and no others.
+
+    L = - sum over targets i of log softmax(z_{i-1})[id_i]          n = number of targets
+
+The sum and the count are returned apart: who trains divides once by the count of the *whole* step, so that ten small
+batches give the gradient of one large one. With most of a conversation being prompt, and a vocabulary of 50,257
+against 768 channels, leaving the prompt's logits out is the largest single saving in instruction tuning.
+
+Notes: 优化设置 (optimization settings): the loss counts the output only.
+"""
+
+import torch.nn.functional as F
+
+
+def sft_loss(model, batch):
+    """Summed loss and the number of targets of a batch.
+
+    batch: see minisft.batching.Batch. Returns (0-d tensor, int). With no target at all the loss is a zero that is
+    still connected to the parameters: its gradient is zero, not missing and not NaN.
+    """
+    x = model.trunk(model.embed(batch.ids, batch.positions), mask=batch.mask)  # (B, T) -> (B, T, C)
+    supervised = batch.loss_mask[:, 1:]  # the token at i is predicted at i - 1
+    x = x[:, :-1][supervised]  # (B, T, C) -> (n, C)
+    targets = batch.ids[:, 1:][supervised]  # (B, T) -> (n,)
+    logits = model.head(x)  # (n, C) -> (n, V)
+    return F.cross_entropy(logits.float(), targets, reduction="sum"), targets.numel()

@@ -1,0 +1,165 @@
+"""A minimal GPT: GPT-2's architecture and parameter names, cut into embedding, trunk and head.
+
+    x   = wte[ids] + wpe[positions]                                       embed
+    x   = x + attn(ln_1(x));  x = x + mlp(ln_2(x))      for each block    trunk
+    x   = ln_f(x)
+    z   = x wte^T                                                         head (tied to the embedding)
+
+    attn: softmax(Q K^T / sqrt(D) + mask) V             mlp: W_proj gelu(W_fc x)
+
+The model knows nothing of tuning methods. Three seams let them in: linear layers with names, an initial key/value
+cache, and `embed` apart from `trunk`.
+
+Letters in shapes: B batch, T new tokens, S cached and new entries, C = n_embd, H heads, D = C/H, V vocabulary.
+Source: Radford et al. 2019 (GPT-2), section 2.3. Linear weights are stored [out, in]; GPT-2's files transpose them.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Sizes of a model. block_size: longest sequence in tokens; dropout: probability, 0 to 1."""
+
+    vocab_size: int
+    block_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention with one fused projection for queries, keys and values."""
+
+    def __init__(self, config, layer):
+        super().__init__()
+        self.n_head, self.layer, self.dropout = config.n_head, layer, config.dropout
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x, cache=None, mask=None):
+        B, T, C = x.shape
+        q, k, v = (
+            part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, T, C) -> (B, H, T, D)
+            for part in self.c_attn(x).chunk(3, dim=-1)
+        )
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)  # (B, H, T, D) -> (B, H, S, D)
+        S = k.shape[2]
+        if mask is None and 1 < T < S:  # cached entries are all in the past
+            mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T == S,
+            dropout_p=self.dropout if self.training else 0.0)
+        y = y.transpose(1, 2).reshape(B, T, C)  # (B, H, T, D) -> (B, T, C)
+        return F.dropout(self.c_proj(y), self.dropout, self.training)
+
+
+class MLP(nn.Module):
+    """Feed-forward layer: four times as wide inside, GELU in GPT-2's tanh form."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.dropout = config.dropout
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x):
+        x = F.gelu(self.c_fc(x), approximate="tanh")  # (B, T, C) -> (B, T, 4C)
+        return F.dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, 4C) -> (B, T, C)
+
+
+class Block(nn.Module):
+    """One layer: attention and feed-forward, each on normalised input and added to its own input."""
+
+    def __init__(self, config, layer):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd)
+        self.attn = Attention(config, layer)
+        self.ln_2 = nn.LayerNorm(config.n_embd)
+        self.mlp = MLP(config)
+
+    def forward(self, x, cache=None, mask=None):
+        x = x + self.attn(self.ln_1(x), cache, mask)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    """The language model: GPT(config)(ids) -> logits.
+
+    >>> model = GPT(GPTConfig(vocab_size=10, block_size=8, n_layer=1, n_head=2, n_embd=4))
+    >>> model(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 10])
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd)
+        self.reset_parameters()
+
+    def reset_parameters(self, generator=None):
+        """GPT-2's start: normal with std 0.02, residual projections divided by sqrt(2 n_layer), biases zero."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2:
+                nn.init.constant_(parameter, 1.0 if "ln_" in name and name.endswith("weight") else 0.0)
+            else:
+                residual = name.endswith("c_proj.weight")
+                std = 0.02 / math.sqrt(2 * self.config.n_layer) if residual else 0.02
+                nn.init.normal_(parameter, std=std, generator=generator)
+
+    @property
+    def device(self):
+        return self.wte.weight.device
+
+    def embed(self, ids, positions=None):
+        """ids (B, T) int64 -> (B, T, C). positions: (T,) or (B, T), by default 0, 1, 2, ...
+
+        Raises ValueError for a position beyond block_size.
+        """
+        if positions is None:
+            positions = torch.arange(ids.shape[1], device=ids.device)
+        if ids.numel() and ids.shape[1] > self.config.block_size:
+            raise ValueError(f"{ids.shape[1]} tokens do not fit a block_size of {self.config.block_size}")
+        x = self.wte(ids) + self.wpe(positions)  # (B, T) -> (B, T, C)
+        return F.dropout(x, self.config.dropout, self.training)
+
+    def trunk(self, x, cache=None, mask=None):
+        """x (B, T, C) -> (B, T, C), through all blocks and the last LayerNorm.
+
+        cache: see minisft.cache. mask: bool, broadcastable to (B, H, T, S), True where a query may look; by default
+        each token sees the whole cache, itself, and what stands before it.
+        """
+        for block in self.h:
+            x = block(x, cache, mask)
+        if cache is not None:
+            cache.advance(x.shape[1])
+        return self.ln_f(x)
+
+    def head(self, x):
+        """x (..., C) -> logits (..., V)."""
+        return F.linear(x, self.wte.weight)
+
+    def forward(self, ids, positions=None, cache=None, mask=None):
+        """ids (B, T) int64 -> logits (B, T, V)."""
+        if positions is None and cache is not None:
+            positions = torch.arange(cache.position, cache.position + ids.shape[1], device=ids.device)
+        return self.head(self.trunk(self.embed(ids, positions), cache, mask))

@@ -1,0 +1,58 @@
+"""Every figure of the project: one look, one place."""
+
+import matplotlib
+
+matplotlib.use("Agg")  # figures go to files; no screen is needed
+
+import matplotlib.pyplot as plt  # noqa: E402
+
+BEFORE, AFTER, ACCENT, INK = "#b8b8b8", "#2f6db5", "#d1603d", "#333333"
+STYLE = {
+    "figure.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.titlesize": 11, "axes.titlelocation": "left", "legend.frameon": False, "svg.hashsalt": "minisft",
+}
+
+
+def save(figure, path):
+    """Write a figure without the date, so that the same numbers give the same file."""
+    figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+
+
+def smooth(values, window):
+    """Running mean over the last `window` values."""
+    return [sum(values[max(0, i - window + 1):i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(values))]
+
+
+def before_after(axes, shares, errors=None):
+    """Two bars for each split: {split: (before, after)}, shares from 0 to 1; errors: {split: (low, high)} of after."""
+    for i, (split, (before, after)) in enumerate(shares.items()):
+        axes.bar(i - 0.2, before, 0.38, color=BEFORE, label="before" if i == 0 else None)
+        axes.bar(i + 0.2, after, 0.38, color=AFTER, label="after" if i == 0 else None)
+        low, high = (errors or {}).get(split, (after, after))
+        if errors:
+            axes.errorbar(i + 0.2, after, [[after - low], [high - after]], color=INK, capsize=3)
+        axes.text(i - 0.2, before + 0.015, f"{before:.0%}", ha="center", fontsize=8)
+        axes.text(i + 0.2, max(after, high) + 0.015, f"{after:.0%}", ha="center", fontsize=8)
+    axes.set_xticks(range(len(shares)), [split.replace("_", "\n") for split in shares])
+    axes.set_ylim(0, 1.12)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=9)
+
+
+def training(path, log, shares):
+    """The loss over steps, and exact match before and after for each split (if there are any)."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2 if shares else 1, figsize=(9 if shares else 5, 3.4), squeeze=False)
+        loss, steps = axes[0, 0], [row["step"] for row in log]
+        losses = [row["loss"] for row in log]
+        loss.plot(steps, losses, color=BEFORE, linewidth=0.8)
+        loss.plot(steps, smooth(losses, max(1, len(losses) // 25)), color=AFTER, linewidth=1.8)
+        loss.set_yscale("log")
+        loss.set(xlabel="step", title="Loss per supervised token")
+        if shares:
+            before_after(axes[0, 1], shares)
+            axes[0, 1].set_title("Exact match on questions never trained on")
+        figure.tight_layout()
+        save(figure, path)

@@ -1,0 +1,134 @@
+"""A run folder: a training that can be stopped at any moment, by any means, and go on to the very same bits.
+
+    state.pt     the last saved step: weights, optimizer, random state, settings; the one file that resuming needs
+    log.jsonl    one line for each step
+    model.pt     the model, once training is done
+
+The data of a step depend on its number alone, so a resumed run sees what the first would have seen; what the first run
+did after its last save is done again. Same bits means: same machine, same number of threads.
+"""
+
+import json
+import signal
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from minisft.checkpoint import read_state, restore, save_state, write_atomically
+from minisft.loop import train_steps
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@contextmanager
+def hold_interrupts():
+    """Ctrl-C lets the current step finish: the yielded list is no longer empty. A second Ctrl-C breaks off at once."""
+    pressed = []
+
+    def remember(signum, frame):
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(signum)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def new_folder(parent, name):
+    """The first of parent/name-1, parent/name-2, ... that does not exist."""
+    number = 1
+    while (Path(parent) / f"{name}-{number}").exists():
+        number += 1
+    return Path(parent) / f"{name}-{number}"
+
+
+def newest_folder(parent, name):
+    """The last of parent/name-1, parent/name-2, ... that holds a state; ValueError if there is none."""
+    found = [path.parent for path in Path(parent).glob(f"{name}-*/state.pt")]
+    if not found:
+        raise ValueError(f"no unfinished run in {parent}; name one with --out, or start one without --resume")
+    return max(found, key=lambda folder: (folder / "state.pt").stat().st_mtime)
+
+
+def check_unused(folder):
+    """ValueError if the folder already holds a run."""
+    for name in ("state.pt", "model.pt", "log.jsonl"):
+        if (Path(folder) / name).exists():
+            raise ValueError(f"{folder} already holds a run; go on with it by --resume, or choose another --out")
+
+
+def resumed_settings(folder, config, free=("resume", "out", "device")):
+    """The saved settings of a run and its state, after checking that no flag says otherwise.
+
+    config: the settings given now; those left at their defaults and those in `free` may differ.
+    """
+    state = read_state(Path(folder) / "state.pt")
+    saved = state["settings"]["config"]
+    for name, value in asdict(config).items():
+        default = type(config).__dataclass_fields__[name].default
+        stored = tuple(saved[name]) if isinstance(saved[name], list) else saved[name]
+        if name not in free and value != default and value != stored:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} {value} differs from the {stored} that the run in {folder} began with; "
+                             f"leave {flag} away to go on, or start a new run")
+    return state
+
+
+def _trim_log(path, step):
+    """Drop what was logged after `step`, a torn last line too."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            break
+    write_atomically(path, "".join(kept).encode())
+
+
+def train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, state=None, save_every=100, max_norm=1.0,
+             dtype="float32"):
+    """Train to `steps`, with a progress bar, a log, and a state saved every `save_every` steps and at the end.
+
+    windows_from: first step (from 0) -> iterable of windows. settings: what to store with each state.
+    state: a read state to go on from. Returns True when all steps are done, False after Ctrl-C.
+    Raises NonFiniteLoss; state.pt then holds the last step saved before.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    done = restore(state, model, optimizer) if state else 0
+    log_path = folder / "log.jsonl"
+    _trim_log(log_path, done)
+    if not state:
+        save_state(folder / "state.pt", model, optimizer, 0, settings)
+    if done >= steps:
+        return True
+    records = train_steps(model, windows_from(done), optimizer, lr_at, start=done, max_norm=max_norm,
+                          dtype=DTYPES[dtype])
+    with open(log_path, "a", encoding="utf-8") as log, hold_interrupts() as pressed, \
+            tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True) as bar:
+        for record in records:
+            log.write(json.dumps(asdict(record)) + "\n")
+            log.flush()
+            bar.set_postfix_str(f"loss {record.loss:.3f}, {record.targets / record.seconds:,.0f} supervised tokens/s",
+                                refresh=False)
+            bar.update()
+            last = record.step >= steps
+            if last or pressed or record.step % save_every == 0:
+                save_state(folder / "state.pt", model, optimizer, record.step, settings)
+            if last:
+                return True
+            if pressed:
+                return False
+    raise ValueError(f"the data ended before step {steps}")
+
+
+def read_log(folder):
+    """The rows of a run's log, as dictionaries."""
+    return [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,130 @@
+"""Conversations of several turns, whose later turns cannot be answered without the earlier ones.
+
+    follow-up    a text and a question, then "And her pet?", "And Tom?": who or what is meant was said before
+    small talk   a greeting and a remark about oneself, then "What is my pet?"
+
+Both are functions from *all* user turns so far to the next answer, so that an answer can depend on any of them.
+
+Notes: 基于日常对话数据构建 (building from daily conversations).
+"""
+
+from minisft.world import language
+from minisft.world.facts import ATTRIBUTES, POSSESSIVE, RESIDENTS, display
+from minisft.world.language import Template, state
+from minisft.world.skills import SKILLS, draw_passage, solve_reading
+
+READING = SKILLS[0]
+# A follow-up names a person, an attribute, or both by a pronoun; what it leaves out is what was asked before.
+FOLLOW_UPS = {
+    "tuned": tuple(map(Template, ("And {name}?", "And the {noun}?", "And {possessive} {noun}?"))),
+    "new": tuple(map(Template, ("How about {name}?", "How about the {noun}?", "What about {possessive} {noun}?"))),
+}
+GREETINGS = {
+    "tuned": tuple(map(Template, ("Hello, I am {name}.", "Good morning, my name is {name}.", "Hi, {name} here."))),
+    "new": tuple(map(Template, ("Hi, I am {name}.", "Good morning, {name} here."))),
+}
+REMARKS = {
+    "tuned": tuple(map(Template, ("My {noun} is {value}.", "I have {value} as {noun}."))),
+    "new": tuple(map(Template, ("As for the {noun}, I have {value}.",))),
+}
+RECALLS = {
+    "tuned": tuple(map(Template, ("What is my {noun}?", "What did I say about my {noun}?"))),
+    "new": tuple(map(Template, ("Please tell me what my {noun} is.",))),
+}
+ASK_NAME = {"tuned": ("What is my name?", "Who am I?"), "new": ("Please tell me my name.",)}
+THANKS = {"tuned": ("Thank you.", "Thanks a lot."), "new": ("Thank you a lot.",)}
+
+
+def _first_match(templates, text):
+    """Slots of the first template that may have written the text, with a real name and attribute in them."""
+    for template in templates["tuned"] + templates["new"]:
+        slots = template.match(text)
+        if slots and slots.get("name", "Mia") in RESIDENTS and slots.get("noun", "pet") in ATTRIBUTES:
+            return slots
+    return None
+
+
+def draw_follow_up(rng, scope, wordings):
+    """User turns: a reading instruction, then one or two follow-ups. wordings: "tuned" or "new"."""
+    facts = []
+    while len(facts) < 2:
+        passage, facts = draw_passage(rng, scope)
+    name, noun, _ = rng.choice(facts)
+    slots = {"passage": passage, "question": language.ask(name, noun, rng.randrange(4))}
+    turns = [rng.choice(READING.tuned).fill(**slots)]
+    names, nouns = sorted({fact[0] for fact in facts}), sorted({fact[1] for fact in facts})
+    for _ in range(rng.randint(1, 2)):
+        by_name, by_noun, by_both = FOLLOW_UPS[wordings]
+        if len(names) > 1 and (len(nouns) == 1 or rng.random() < 0.5):
+            name = rng.choice([other for other in names if other != name])
+            turns.append(by_name.fill(name=name))
+        else:
+            noun = rng.choice([other for other in nouns if other != noun])
+            turns.append(rng.choice([by_noun, by_both]).fill(noun=noun, possessive=POSSESSIVE[name]))
+    return turns
+
+
+def solve_follow_up(turns):
+    """The answer to the last of the user turns, or None if they are not such a conversation."""
+    for wording in READING.tuned + READING.new:
+        slots = wording.match(turns[0])
+        if slots and solve_reading(slots):
+            break
+    else:
+        return None
+    known = language.read_passage(slots["passage"])
+    name, noun = language.read_question(slots["question"])
+    for turn in turns[1:]:
+        meant = _first_match(FOLLOW_UPS, turn)
+        if meant is None:
+            return None
+        name, noun = meant.get("name", name), meant.get("noun", noun)
+        if (name, noun) not in known or meant.get("possessive", POSSESSIVE[name]) != POSSESSIVE[name]:
+            return None
+    return state((name, noun, known[name, noun]), 0)
+
+
+def draw_small_talk(rng, scope, wordings):
+    """User turns: a greeting, then a remark and a question about it, a question for the name, or thanks."""
+    turns = [rng.choice(GREETINGS[wordings]).fill(name=rng.choice(RESIDENTS))]
+    plan = rng.choice(["name", "recall", "recall", "both", "thanks"])
+    noun = rng.choice(scope.attributes)
+    if plan in ("recall", "both"):
+        value = display(noun, rng.choice(list(ATTRIBUTES[noun].values)))
+        turns.append(rng.choice(REMARKS[wordings]).fill(noun=noun, value=value))
+    if plan in ("name", "both"):
+        turns.append(rng.choice(ASK_NAME[wordings]))
+    if plan in ("recall", "both"):
+        turns.append(rng.choice(RECALLS[wordings]).fill(noun=noun))
+    if plan == "thanks":
+        turns.append(rng.choice(THANKS[wordings]))
+    return turns
+
+
+def solve_small_talk(turns):
+    """The answer to the last of the user turns, or None if they are not such a conversation."""
+    greeting = _first_match(GREETINGS, turns[0])
+    if not greeting:
+        return None
+    said, answer = {}, f"Hello, {greeting['name']}. How can I help?"
+    for turn in turns[1:]:
+        if turn in THANKS["tuned"] + THANKS["new"]:
+            answer = f"You are welcome, {greeting['name']}."
+        elif turn in ASK_NAME["tuned"] + ASK_NAME["new"]:
+            answer = f"Your name is {greeting['name']}."
+        elif (asked := _first_match(RECALLS, turn)) and asked["noun"] in said:
+            answer = f"Your {asked['noun']} is {said[asked['noun']]}."
+        elif (remark := _first_match(REMARKS, turn)) and _is_fact(remark):
+            said[remark["noun"]] = remark["value"]
+            answer = "That is good to know."
+        else:
+            return None
+    return answer
+
+
+def _is_fact(remark):
+    noun = remark["noun"]
+    return remark["value"] in [display(noun, value) for value in ATTRIBUTES[noun].values]
+
+
+DIALOGUES = {"follow_up": (draw_follow_up, solve_follow_up), "small_talk": (draw_small_talk, solve_small_talk)}

@@ -1,0 +1,141 @@
+"""How the town speaks: templates that are filled to write a sentence and matched to read it again.
+
+    fill:   "The {noun} of {name} is {value}."  +  slots     ->  "The pet of Mia is a dog."
+    match:  "The pet of Mia is a dog."                       ->  slots, or None
+
+Because one template does both, whatever the world can write, its oracle can read.
+"""
+
+import re
+from functools import cache
+
+from minisft.world.facts import (
+    ATTRIBUTES,
+    ENGLISH_OF,
+    NOUN_OF_CHINESE,
+    RESIDENTS,
+    display,
+)
+
+
+class Template:
+    """Text with {slots}; a slot that stands twice must read the same both times.
+
+    >>> greeting = Template("Hello, {name}.")
+    >>> greeting.fill(name="Mia"), greeting.match("Hello, Mia."), greeting.match("Bye.")
+    ('Hello, Mia.', {'name': 'Mia'}, None)
+    """
+
+    def __init__(self, text):
+        self.text = text
+        pattern, self.slots = re.escape(text), []
+        for slot in re.findall(r"{(\w+)}", text):
+            group = f"(?P={slot})" if slot in self.slots else f"(?P<{slot}>.+?)"
+            pattern = pattern.replace(re.escape(f"{{{slot}}}"), group, 1)
+            self.slots.append(slot)
+        self._regex = re.compile(pattern, re.DOTALL)
+
+    def fill(self, **slots):
+        return self.text.format(**slots)
+
+    def match(self, text):
+        found = self._regex.fullmatch(text)
+        return found.groupdict() if found else None
+
+
+# Four ways to state any fact; every attribute adds one of its own.
+STATEMENTS = tuple(map(Template, (
+    "The {noun} of {name} is {value}.",
+    "{name}'s {noun} is {value}.",
+    "{name} has {value} as {noun}.",
+    "As for the {noun}, {name} has {value}.",
+)))
+CHINESE_STATEMENT = Template("{name}的{noun}是{value}。")
+QUESTIONS = tuple(map(Template, (
+    "What is the {noun} of {name}?",
+    "What is {name}'s {noun}?",
+    "Which {noun} does {name} have?",
+)))
+_OWN_STATEMENTS = {noun: Template(attribute.statement) for noun, attribute in ATTRIBUTES.items()}
+_OWN_QUESTIONS = {noun: Template(attribute.question) for noun, attribute in ATTRIBUTES.items()}
+
+
+def state(fact, form):
+    """The sentence for a fact (name, noun, value); `form` is 0..3 for STATEMENTS, 4 for the attribute's own."""
+    name, noun, value = fact
+    template = STATEMENTS[form] if form < len(STATEMENTS) else _OWN_STATEMENTS[noun]
+    return template.fill(name=name, noun=noun, value=display(noun, value))
+
+
+def state_in_chinese(fact):
+    name, noun, value = fact
+    attribute = ATTRIBUTES[noun]
+    return CHINESE_STATEMENT.fill(name=name, noun=attribute.chinese, value=attribute.values[value])
+
+
+def ask(name, noun, form):
+    """The question for a resident and an attribute; `form` is 0..2 for QUESTIONS, 3 for the attribute's own."""
+    template = QUESTIONS[form] if form < len(QUESTIONS) else _OWN_QUESTIONS[noun]
+    return template.fill(name=name, noun=noun)
+
+
+def _value_of(noun, shown):
+    """"a dog" -> "dog" if it is a value of that attribute, shown as it should be; else None."""
+    value = re.sub(r"^an? ", "", shown)
+    known = noun in ATTRIBUTES and value in ATTRIBUTES[noun].values
+    return value if known and display(noun, value) == shown else None
+
+
+@cache
+def read_statement(sentence):
+    """The fact (name, noun, value) that a sentence states, or None if it states none."""
+    candidates = [(None, template) for template in STATEMENTS] + list(_OWN_STATEMENTS.items())
+    for noun, template in candidates:
+        slots = template.match(sentence)
+        if slots and slots["name"] in RESIDENTS:
+            noun = slots.get("noun", noun)
+            value = _value_of(noun, slots["value"])
+            if value:
+                return slots["name"], noun, value
+    return None
+
+
+def read_chinese_statement(sentence):
+    slots = CHINESE_STATEMENT.match(sentence)
+    if not slots or slots["name"] not in RESIDENTS:
+        return None
+    noun, value = NOUN_OF_CHINESE.get(slots["noun"]), ENGLISH_OF.get(slots["value"])
+    return (slots["name"], noun, value) if noun and value in ATTRIBUTES[noun].values else None
+
+
+@cache
+def read_question(sentence):
+    """(name, noun) that a question asks for, or None."""
+    for noun, template in [(None, template) for template in QUESTIONS] + list(_OWN_QUESTIONS.items()):
+        slots = template.match(sentence)
+        if slots and slots["name"] in RESIDENTS and slots.get("noun", noun) in ATTRIBUTES:
+            return slots["name"], slots.get("noun", noun)
+    return None
+
+
+def read_passage(passage):
+    """{(name, noun): value} for a text of statements; None if a sentence is not one, or two contradict."""
+    known = {}
+    for sentence in re.split(r"(?<=\.)\s+", passage.strip()):
+        fact = read_statement(sentence)
+        if fact is None:
+            return None
+        name, noun, value = fact
+        if known.setdefault((name, noun), value) != value:
+            return None
+    return known
+
+
+def listing(words):
+    """Join words with commas: ["red", "dog"] -> "red, dog"."""
+    return ", ".join(words)
+
+
+def capitalize(sentence):
+    """Upper-case the first letter and leave the rest as it is."""
+    return sentence[:1].upper() + sentence[1:]

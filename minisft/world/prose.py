@@ -1,0 +1,151 @@
+"""Pre-training prose: texts that describe and show what the town knows, and never give an order or answer one.
+
+Every portrait states its facts and then *states them again* in other words and another order. A text that says each
+fact once can be predicted from word statistics; one that repeats itself rewards looking back, and it is this looking
+back (recall) that instruction tuning later turns into answering questions.
+
+Source: our own trials; the mechanism is the induction head of Olsson et al. 2022 (In-context learning and induction
+heads).
+"""
+
+from minisft.world.facts import (
+    ATTRIBUTE_OF,
+    ATTRIBUTES,
+    CHINESE_OF,
+    OPPOSITES,
+    POSSESSIVE,
+    RESIDENTS,
+    article,
+    display,
+)
+from minisft.world.language import STATEMENTS, Template, capitalize, listing, state, state_in_chinese
+from minisft.world.skills import THINGS, Scope, draw_facts
+
+EVERYTHING = Scope(tuple(ATTRIBUTES))
+WORDS = tuple(ATTRIBUTE_OF)
+VALUE_FIRST = Template("{value} is the {noun} of {name}.")
+PRONOUN = Template("{possessive} {noun} is {value}.")
+SHAPES = ((1, 3), (1, 4), (2, 2), (2, 3), (3, 1), (3, 2), (4, 1), (3, 3))  # (residents, attributes) of a portrait
+
+
+def _restated(rng, fact, previous):
+    name, noun, value = fact
+    roll = rng.random()
+    if roll < 0.1:
+        return capitalize(VALUE_FIRST.fill(value=display(noun, value), noun=noun, name=name))
+    if roll < 0.2 and previous is not None and previous[0] == name:
+        return capitalize(PRONOUN.fill(possessive=POSSESSIVE[name], noun=noun, value=display(noun, value)))
+    return state(fact, rng.randrange(len(STATEMENTS) + 1))
+
+
+def portrait(rng):
+    """Facts about one to four residents, told two or three times over."""
+    facts = draw_facts(rng, EVERYTHING, *rng.choice(SHAPES))
+    sentences, previous = [], None
+    for _ in range(rng.choice((2, 2, 3)) if len(facts) <= 6 else 2):
+        for fact in facts:
+            sentences.append(_restated(rng, fact, previous))
+            previous = fact
+        rng.shuffle(facts)
+    return (" " if rng.random() < 0.7 else "\n").join(sentences)
+
+
+def bilingual(rng):
+    """Facts in both languages, sentence by sentence, or first all in one and then all in the other."""
+    facts = draw_facts(rng, EVERYTHING, *rng.choice(((1, 2), (1, 3), (2, 1))))
+    english = [state(fact, rng.randrange(2)) for fact in facts]
+    chinese = [state_in_chinese(fact) for fact in facts]
+    halves = (english, chinese) if rng.random() < 0.5 else (chinese, english)
+    if rng.random() < 0.5:
+        return "\n".join(sentence for pair in zip(*halves) for sentence in pair)
+    return "\n".join(" ".join(half) for half in halves)
+
+
+def dictionary(rng):
+    """What words are in the other language."""
+    return " ".join(rng.choice((
+        f"In Chinese, {word} is {CHINESE_OF[word]}.",
+        f"In English, {CHINESE_OF[word]} is {word}.",
+    )) for word in rng.sample(WORDS, rng.randint(4, 8)))
+
+
+def kinds(rng):
+    """Which kind of thing a word names."""
+    sentences = []
+    for word in rng.sample(WORDS, rng.randint(4, 8)):
+        noun = ATTRIBUTE_OF[word]
+        sentences.append(rng.choice((
+            f"The word {word} names {article(noun)}.",
+            f"The word {word} names {article(noun)}.",
+            f"One {noun} is {word}.",
+        )))
+    return " ".join(sentences)
+
+
+def opposites(rng):
+    return " ".join(rng.choice((
+        f"The opposite of {word} is {OPPOSITES[word]}.",
+        f"The opposite of {word} is {OPPOSITES[word]}.",
+        f"What is not {word} is {OPPOSITES[word]}.",
+    )) for word in rng.sample(list(OPPOSITES), rng.randint(4, 8)))
+
+
+def sums(rng):
+    sentences = []
+    for _ in range(rng.randint(4, 8)):
+        a, b = rng.randint(1, 10), rng.randint(1, 10)
+        sentences.append(rng.choice((
+            f"We know that {a} plus {b} is {a + b}.", f"We know that {a + b} minus {b} is {a}.")))
+    return " ".join(sentences)
+
+
+def stories(rng):
+    """Small events with numbers, and how many of a thing somebody has in the end."""
+    sentences = []
+    for name in rng.sample(RESIDENTS, rng.randint(2, 4)):
+        thing, a, b = rng.choice(THINGS), rng.randint(1, 10), rng.randint(1, 10)
+        sentences.append(rng.choice((
+            f"{name} has {a} {thing}s and gets {b} more. Now {name} has {a + b} {thing}s.",
+            f"{name} had {a} {thing}s and found {b} more. Now {name} has {a + b} {thing}s.",
+            f"{name} has {a + b} {thing}s and gives {b} away. Now {name} has {a} {thing}s.",
+            f"{name} had {a + b} {thing}s and lost {b}. Now {name} has {a} {thing}s.")))
+    return " ".join(sentences)
+
+
+def lists(rng):
+    """Lists of words, and what comes first, last, and backwards in them."""
+    sentences = []
+    for _ in range(rng.randint(2, 3)):
+        words = rng.sample(WORDS, rng.randint(3, 4))
+        seen = [f"The first word is {words[0]}.", f"The last word is {words[-1]}.",
+                f"Backwards it is {listing(reversed(words))}."]
+        sentences += [f"The words are {listing(words)}.", *rng.sample(seen, 2)]
+    return " ".join(sentences)
+
+
+def meetings(rng):
+    """People who greet each other and say something of themselves."""
+    name, other = rng.sample(RESIDENTS, 2)
+    noun = rng.choice(tuple(ATTRIBUTES))
+    value = display(noun, rng.choice(tuple(ATTRIBUTES[noun].values)))
+    lines = [
+        rng.choice((f"{name} says hello to {other}.", f"{other} says good morning to {name}.")),
+        rng.choice((f"My name is {name}, says {name}.", f"I am {name}, says {name}.")),
+        rng.choice((f"Your name is {name}, says {other}.", f"You are welcome, {name}, says {other}.")),
+        rng.choice((f"My {noun} is {value}, says {name}.", f"I have {value} as {noun}, says {name}.")),
+        rng.choice((f"That is good to know, says {other}.", f"How can I help, asks {other}.")),
+        f"Your {noun} is {value}, says {other}.",
+    ]
+    return " ".join(lines)
+
+
+# How many documents of each kind among a hundred.
+MIXTURE = {
+    portrait: 46, bilingual: 10, dictionary: 8, kinds: 6, opposites: 4, sums: 8, stories: 6, lists: 8, meetings: 4,
+}
+
+
+def document(rng):
+    """One document of prose, drawn from the mixture."""
+    kind, = rng.choices(list(MIXTURE), list(MIXTURE.values()))
+    return kind(rng)

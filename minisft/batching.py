@@ -91,7 +91,7 @@ def pad(examples):
 
 
 def pack_rows(lengths, block_size):
-    """Lists of indices that share a row: as few rows as will do, the longest first, each to the emptiest row.
+    """Lists of indices that share a row: the longest first, each to the emptiest row, with the fewest rows that so fit.
 
     ValueError if a length exceeds block_size.
     """
@@ -125,7 +125,8 @@ def pack(examples, block_size):
             start = end
     same = document[:, :, None] == document[:, None, :]  # (B, T) -> (B, T, T)
     mask = same.tril()[:, None]  # (B, T, T) -> (B, 1, T, T)
-    return Batch(padded.ids, padded.loss_mask, padded.tokens, positions, mask)
+    loss_mask = padded.loss_mask & (positions > 0)  # an example's first token has nothing to be predicted from
+    return Batch(padded.ids, loss_mask, padded.tokens, positions, mask)
 
 
 def step_batches(examples, batch_size, seed, *, accumulate=1, block_size=None, start=0):
@@ -134,7 +135,11 @@ def step_batches(examples, batch_size, seed, *, accumulate=1, block_size=None, s
     examples: list of Rendered; batch_size: conversations in a step; accumulate: pieces that a step is cut into.
     block_size: if given, examples are packed into rows of this many tokens; else each has a row of its own.
     start: the first step wanted. Steps depend on nothing but the arguments, so training can go on anywhere.
+    Raises ValueError if there is nothing to make a step of.
     """
+    if not examples or batch_size < 1 or accumulate < 1:
+        raise ValueError(f"a step needs examples, and batch_size and accumulate of at least 1; "
+                         f"got {len(examples)} examples, batch_size={batch_size}, accumulate={accumulate}")
     lengths = [len(example.ids) for example in examples]
     epochs = (length_buckets(lengths, batch_size, random.Random(f"{seed} epoch {epoch}")) for epoch in count())
     for chosen in islice((batch for epoch in epochs for batch in epoch), start, None):

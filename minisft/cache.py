@@ -42,7 +42,9 @@ class KVCache:
     """
 
     def __init__(self, config, batch_size, capacity, device=None, dtype=None, initial=None):
-        """initial: a PrefixCache whose entries fill the first slots."""
+        """initial: a PrefixCache whose entries fill the first slots; ValueError if they are more than the capacity."""
+        if initial is not None and initial.length > capacity:
+            raise ValueError(f"the cache holds {capacity} entries, the prefix has {initial.length}; make it larger")
         shape = (batch_size, config.n_head, capacity, config.n_embd // config.n_head)
         self._entries = [
             (torch.empty(shape, device=device, dtype=dtype), torch.empty(shape, device=device, dtype=dtype))

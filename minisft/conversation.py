@@ -11,6 +11,7 @@ Notes: 指令格式 (instruction formats) and 多轮对话数据的高效训练 
 """
 
 from dataclasses import dataclass
+from reprlib import repr as short
 
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN, ROLES, check_text
 
@@ -24,7 +25,7 @@ class Message:
 
     def __post_init__(self):
         if self.role not in ROLES:
-            raise ValueError(f"unknown role {self.role!r}: expected one of {', '.join(ROLES)}")
+            raise ValueError(f"unknown role {short(self.role)}: expected one of {', '.join(ROLES)}")
         if not isinstance(self.content, str):
             raise ValueError(f"the {self.role} content is {type(self.content).__name__}, expected text")
         if not self.content.strip():
@@ -59,7 +60,7 @@ class Conversation:
         checked = []
         for number, message in enumerate(messages, 1):
             if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-                raise ValueError(f"message {number} must be an object with role and content, got {_short(message)}")
+                raise ValueError(f"message {number} must be an object with role and content, got {short(message)}")
             if not isinstance(message["role"], str):
                 raise ValueError(f"message {number}: role is {type(message['role']).__name__}, expected text")
             try:
@@ -70,11 +71,6 @@ class Conversation:
 
     def to_messages(self):
         return [{"role": message.role, "content": message.content} for message in self.messages]
-
-
-def _short(value, limit=60):
-    shown = repr(value)
-    return shown if len(shown) <= limit else shown[:limit] + "..."
 
 
 @dataclass(frozen=True)

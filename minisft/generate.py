@@ -65,10 +65,12 @@ def generate_steps(model, prompts, max_new_tokens, stop=(), sampling=Sampling(),
     after max_new_tokens, or when it fills the model's block_size. The model's mode is restored at the end.
     Raises ValueError for a prompt that leaves no room for an answer.
     """
-    longest = max(map(len, prompts))
-    if min(map(len, prompts)) == 0 or longest >= model.config.block_size:
+    if not prompts:
+        return
+    shortest, longest = min(map(len, prompts)), max(map(len, prompts))
+    if shortest == 0 or longest >= model.config.block_size:
         raise ValueError(f"prompts must have 1 to {model.config.block_size - 1} tokens so that an answer fits in the "
-                         f"model's {model.config.block_size}; got one of {longest if min(map(len, prompts)) else 0}")
+                         f"model's {model.config.block_size}; got one of {longest if shortest else 0}")
     training = model.training
     model.eval()
     try:
@@ -76,7 +78,7 @@ def generate_steps(model, prompts, max_new_tokens, stop=(), sampling=Sampling(),
         B, T = ids.shape
         rows = torch.arange(B, device=model.device)  # the prompts that the rows of the batch belong to
         positions = torch.tensor([len(prompt) for prompt in prompts], device=model.device)  # of the next token
-        room = min(max_new_tokens, model.config.block_size - min(map(len, prompts)))
+        room = min(max_new_tokens, model.config.block_size - shortest)
         cache = KVCache(model.config, B, T + room, model.device, model.wte.weight.dtype)
         where, mask = None, None
         if real is not None:
@@ -85,13 +87,13 @@ def generate_steps(model, prompts, max_new_tokens, stop=(), sampling=Sampling(),
             # a padding slot may look at itself, or its softmax would be 0 / 0
             mask = (causal & real[:, None] | torch.eye(T, dtype=torch.bool, device=model.device))[:, None]
         x = model.trunk(model.embed(ids, where), cache, mask)  # (B, T, C)
-        for _ in range(room):
+        for left in reversed(range(room)):
             tokens = choose(model.head(x[:, -1]), sampling, generator)
             yield dict(zip(rows.tolist(), tokens.tolist()))
             going = positions + 1 < model.config.block_size
             for token in stop:
                 going &= tokens != token
-            if not going.any():
+            if not left or not going.any():
                 return
             if not going.all():
                 kept = going.nonzero()[:, 0]

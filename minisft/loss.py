@@ -9,6 +9,7 @@ against 768 channels, leaving the prompt's logits out is the largest single savi
 Notes: 优化设置 (optimization settings): the loss counts the output only.
 """
 
+import torch
 import torch.nn.functional as F
 
 
@@ -23,4 +24,5 @@ def sft_loss(model, batch):
     x = x[:, :-1][supervised]  # (B, T, C) -> (n, C)
     targets = batch.ids[:, 1:][supervised]  # (B, T) -> (n,)
     logits = model.head(x)  # (n, C) -> (n, V)
-    return F.cross_entropy(logits.float(), targets, reduction="sum"), targets.numel()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # summed in float32 at least
+    return F.cross_entropy(logits, targets, reduction="sum"), targets.numel()

@@ -137,8 +137,9 @@ class GPT(nn.Module):
         """
         if positions is None:
             positions = torch.arange(ids.shape[1], device=ids.device)
-        if ids.numel() and ids.shape[1] > self.config.block_size:
-            raise ValueError(f"{ids.shape[1]} tokens do not fit a block_size of {self.config.block_size}")
+        needed = 1 + int(positions.max()) if positions.numel() else 0
+        if needed > self.config.block_size:
+            raise ValueError(f"{needed} positions do not fit a block_size of {self.config.block_size}")
         x = self.wte(ids) + self.wpe(positions)  # (B, T) -> (B, T, C)
         return F.dropout(x, self.config.dropout, self.training)
 

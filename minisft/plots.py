@@ -56,3 +56,56 @@ def training(path, log, shares):
             axes[0, 1].set_title("Exact match on questions never trained on")
         figure.tight_layout()
         save(figure, path)
+
+
+def grouped_bars(path, shares, names, title, label):
+    """Bars in groups: {group: [share for each name]}."""
+    colors = (BEFORE, ACCENT, AFTER) if len(names) == 3 else (AFTER, ACCENT)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(8, 3.6))
+        width = 0.8 / len(names)
+        for k, name in enumerate(names):
+            places = [i + (k - (len(names) - 1) / 2) * width for i in range(len(shares))]
+            values = [group[k] for group in shares.values()]
+            axes.bar(places, values, width * 0.94, color=colors[k], label=name)
+            for place, value in zip(places, values):
+                axes.text(place, value + 0.015, f"{value:.0%}", ha="center", fontsize=8)
+        axes.set_xticks(range(len(shares)), [group.replace("_", " ") for group in shares])
+        axes.set_ylim(0, 1.12)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+        axes.set(title=title, ylabel=label)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(names), fontsize=9)
+        save(figure, path)
+
+
+def comparison(path, shares, intervals, title):
+    """Before and after for each split, with 95% intervals of after."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6, 3.6))
+        before_after(axes, shares, intervals)
+        axes.set_title(title)
+        save(figure, path)
+
+
+def tokens(path, texts, flags, title, width=78):
+    """A row of tokens in boxes, broken into lines; those with a flag are coloured."""
+    with plt.rc_context(STYLE):
+        lines, used = [[]], 0
+        for text, flag in zip(texts, flags):
+            text = text.replace("\n", "↵")
+            if used + len(text) + 2 > width:
+                lines.append([])
+                used = 0
+            lines[-1].append((used, text, flag))
+            used += len(text) + 2
+        figure, axes = plt.subplots(figsize=(9, 0.5 * len(lines) + 0.9))
+        for row, line in enumerate(lines):
+            for place, text, flag in line:
+                axes.add_patch(plt.Rectangle((place, -row - 0.35), len(text) + 1.4, 0.7, linewidth=0,
+                                             facecolor="#bfe3c0" if flag else "#eeeeee"))
+                axes.text(place + (len(text) + 1.4) / 2, -row, text.strip(" "), ha="center", va="center", fontsize=9,
+                          family="monospace", color="#0b3d12" if flag else "#777777")
+        axes.set(xlim=(-0.5, width), ylim=(-len(lines) + 0.4, 0.6), title=title)
+        axes.axis("off")
+        figure.text(0.13, 0.02, "green: supervised, the model is asked for it        grey: given", fontsize=9)
+        save(figure, path)

@@ -16,6 +16,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short
 
 from minisft.conversation import Conversation, render, render_text
 from minisft.tokenizer import check_text
@@ -96,9 +97,9 @@ def _parse_sharegpt(row):
     messages = []
     for number, turn in enumerate(turns, 1):
         if not isinstance(turn, dict) or not {"from", "value"} <= turn.keys():
-            raise ValueError(f"turn {number} must be an object with from and value")
+            raise ValueError(f"turn {number} must be an object with from and value, got {short(turn)}")
         if not isinstance(turn["from"], str) or turn["from"] not in SHAREGPT_ROLES:
-            raise ValueError(f"turn {number}: from is {str(turn['from'])[:40]!r}, expected human, gpt or system")
+            raise ValueError(f"turn {number}: from is {short(turn['from'])}, expected human, gpt or system")
         messages.append({"role": SHAREGPT_ROLES[turn["from"]], "content": turn["value"]})
     return Conversation.from_messages(messages)
 
@@ -108,9 +109,9 @@ def _parse_alpaca(row):
     if given is not None and not isinstance(given, str):
         raise ValueError(f"input is {_kind(given)}, expected text, possibly empty")
     messages = []
-    if row.get("system"):
+    if row.get("system") not in (None, ""):
         messages.append({"role": "system", "content": row["system"]})
-    history = row.get("history") or []
+    history = [] if row.get("history") in (None, "") else row["history"]
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
         raise ValueError("history must be a list of [user, assistant] pairs")
     for user, assistant in history:
@@ -159,9 +160,12 @@ def _decode(text, decode=json.loads):
     try:
         return decode(text)
     except json.JSONDecodeError as error:
-        return ValueError(f"not JSON: {error.msg} at column {error.colno}; expected one object on one line")
+        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+        return ValueError(f"not JSON: {error.msg} at {place}; expected an object, on one line unless the file is one "
+                          "array")
     except (ValueError, RecursionError) as error:  # numbers of too many digits, brackets nested too deep
-        return ValueError(f"JSON that cannot be read ({type(error).__name__}: {str(error)[:80]})")
+        return ValueError(f"JSON that cannot be read ({type(error).__name__}: {str(error)[:80]}); expected a "
+                          "plain object")
 
 
 def _rows(path):
@@ -205,7 +209,8 @@ def _array_rows(content):
         mark, at = text[at:at + 1], space.match(text, at + 1).end()
         if mark == "]":
             if at < len(text):
-                yield line + text.count("\n", counted, at), ValueError("something stands after the array's end")
+                line += text.count("\n", counted, at)
+                yield line, ValueError("something stands after the array's end; expected nothing more")
             return
         if mark != ",":
             yield line, ValueError(f"expected , or ] after this element, got {mark!r}; the rest cannot be read")

@@ -9,6 +9,7 @@ did after its last save is done again. Same bits means: same machine, same numbe
 """
 
 import json
+import os
 import signal
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -70,6 +71,8 @@ def resumed_settings(folder, config, free=("resume", "out", "device")):
     """
     state = read_state(Path(folder) / "state.pt")
     saved = state["settings"]["config"]
+    if saved.keys() != asdict(config).keys():
+        raise ValueError(f"{folder} holds a run of another command; go on with it by the command that began it")
     for name, value in asdict(config).items():
         default = type(config).__dataclass_fields__[name].default
         stored = tuple(saved[name]) if isinstance(saved[name], list) else saved[name]
@@ -103,10 +106,10 @@ def train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, sta
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     done = restore(state, model, optimizer) if state else 0
-    log_path = folder / "log.jsonl"
-    _trim_log(log_path, done)
     if not state:
         save_state(folder / "state.pt", model, optimizer, 0, settings)
+    log_path = folder / "log.jsonl"
+    _trim_log(log_path, done)  # after the state: a folder with a log alone could neither go on nor start anew
     if done >= steps:
         return True
     records = train_steps(model, windows_from(done), optimizer, lr_at, start=done, max_norm=max_norm,
@@ -121,6 +124,7 @@ def train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, sta
             bar.update()
             last = record.step >= steps
             if last or pressed or record.step % save_every == 0:
+                os.fsync(log.fileno())  # the log must not fall behind the state, even if the power goes
                 save_state(folder / "state.pt", model, optimizer, record.step, settings)
             if last:
                 return True

@@ -15,9 +15,10 @@ from pathlib import Path
 from minisft.checkpoint import load_model
 from minisft.config import at_least, option, parse, shipped
 from minisft.records import read_records, render_record
-from minisft.tokenizer import Tokenizer
+from minisft.tokenizer import END_OF_TURN, ROLES, Tokenizer
 
-GIVEN, SUPERVISED, RESET = "\033[90m", "\033[1;30;42m", "\033[0m"
+GIVEN, ROLE, SUPERVISED, RESET = "\033[2m", "\033[1;36m", "\033[1;30;42m", "\033[0m"
+MARKS = {"\n": "↵", "\t": "→", "\r": "␍"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,17 @@ def token_text(tokenizer, token):
 
 
 def visible(text):
-    """White space made visible: line ends as an arrow, followed by the line end itself; tabs likewise."""
-    return text.replace("\n", "↵\n").replace("\t", "→\t").replace("\r", "␍")
+    """Text on one line: a mark for each line end and tab, <U+001B> for what else cannot be printed or does harm."""
+    return "".join(MARKS.get(char) or (char if char.isprintable() else f"<U+{ord(char):04X}>") for char in text)
+
+
+def is_role(tokenizer, token):
+    return token in [tokenizer.special(name) for name in ROLES.values()]
+
+
+def ends_line(tokenizer, token):
+    """Whether to go on with a new line: after a token that holds a line end, and after each turn."""
+    return token == tokenizer.special(END_OF_TURN) or "\n" in token_text(tokenizer, token)
 
 
 def summary(rendered):
@@ -59,12 +69,13 @@ def summary(rendered):
 
 
 def terminal(rendered, tokenizer):
-    """The tokens as coloured text, one bar between each and the next."""
+    """The tokens as coloured text, a bar or a new line between each and the next."""
     shown = []
     for token, flag in zip(rendered.ids, rendered.loss_mask):
-        text = visible(token_text(tokenizer, token))
-        shown.append(f"{SUPERVISED if flag else GIVEN}{text}{RESET}")
-    return "|".join(shown)
+        style = SUPERVISED if flag else ROLE if is_role(tokenizer, token) else GIVEN
+        border = "\n" if ends_line(tokenizer, token) else "│"
+        shown += [f"{style}{visible(token_text(tokenizer, token))}{RESET}", border]
+    return "".join(shown[:-1])
 
 
 _PAGE = """<!doctype html>
@@ -78,11 +89,13 @@ h1 {{ font-size: 1.4rem }} h2 {{ font-size: 1rem; margin: 2rem 0 .3rem }} p {{ c
   background: #f0f0f0; color: #666 }}
 .tokens .s, .key .s {{ background: #bfe3c0; color: #0b3d12; font-weight: 600 }}
 .tokens .special {{ font-family: ui-monospace, monospace; font-size: .8em }}
+.tokens .role:not(.s) {{ background: #2f4a6d; color: #fff; padding: .15rem .4rem }}
 .key span {{ padding: .15rem .5rem; border-radius: 3px; background: #f0f0f0; color: #666; margin-right: .5rem }}
 </style></head><body>
 <h1>What is learnt from what</h1>
 <p class="key"><span class="s">supervised: the model is asked for it</span><span>given: context only</span></p>
-<p>Point at a token to see its place, its id, and what predicts it.</p>
+<p>Point at a token to see its place, its id, and what predicts it. ↵ is a line end; &lt;e6&gt; is a byte that is no
+character without its neighbours.</p>
 {sections}
 </body></html>
 """
@@ -94,12 +107,12 @@ def page(rows, tokenizer):
     for title, rendered in rows:
         tokens = []
         for i, (token, flag) in enumerate(zip(rendered.ids, rendered.loss_mask)):
-            text = token_text(tokenizer, token)
-            kinds = " ".join(name for name, on in (("s", flag), ("special", tokenizer.is_special(token))) if on)
+            kinds = {"s": flag, "special": tokenizer.is_special(token), "role": is_role(tokenizer, token)}
+            names = " ".join(name for name, on in kinds.items() if on)
             hint = f"token {i}, id {token}" + (f": predicted from the {i} tokens before it" if flag else "")
-            line_end = "<br>" if text.endswith("\n") or kinds.endswith("special") and "end|" in text else ""
-            tokens.append(f'<span class="{kinds}" title="{hint}">{html.escape(visible(text).rstrip(chr(10)))}</span>'
-                          f"{line_end}")
+            text = html.escape(visible(token_text(tokenizer, token)))
+            tokens.append(f'<span class="{names}" title="{hint}">{text}</span>'
+                          + ("<br>" if ends_line(tokenizer, token) else ""))
         sections.append(f"<h2>{html.escape(title)}</h2><p>{summary(rendered)}</p>"
                         f'<div class="tokens">{"".join(tokens)}</div>')
     return _PAGE.format(sections="\n".join(sections))
@@ -121,7 +134,7 @@ def show(config):
         Path(config.html).write_text(page(rows, tokenizer), encoding="utf-8")
         print(f"wrote {config.html}; open it in a browser")
         return
-    print(f"{SUPERVISED} supervised {RESET} {GIVEN}given{RESET}")
+    print(f"{SUPERVISED} supervised {RESET} {GIVEN}given{RESET} {ROLE}<|role|>{RESET}")
     for title, rendered in rows:
         print(f"\n{title}: {summary(rendered)}\n{terminal(rendered, tokenizer)}")
 

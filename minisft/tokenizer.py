@@ -28,13 +28,15 @@ ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>
 SPECIAL_TOKENS = (END_OF_TEXT, *ROLES.values(), END_OF_TURN)
 
 _SPACE, _LETTER, _HAN = r" \t\n\r", r"A-Za-z\u00c0-\u024f", r"\u4e00-\u9fff"
+# At most 64 spaces in a piece: tiktoken's engine finds the lookahead by going back, and a megabyte of spaces would
+# exhaust its stack.
 PATTERN = "|".join((
     rf" ?[{_LETTER}]+",
     r"[0-9]{1,2}",
     rf"[{_HAN}]+",
     rf" ?[^{_SPACE}{_LETTER}0-9{_HAN}]+",
-    rf"[{_SPACE}]+(?![^{_SPACE}])",
-    rf"[{_SPACE}]+",
+    rf"[{_SPACE}]{{1,64}}(?![^{_SPACE}])",
+    rf"[{_SPACE}]{{1,64}}",
 ))
 
 
@@ -119,6 +121,8 @@ class Tokenizer:
     def __init__(self, ranked, pattern=PATTERN, special_tokens=SPECIAL_TOKENS):
         self.ranked, self.pattern, self.special_tokens = list(ranked), pattern, tuple(special_tokens)
         self.ranks = {token: rank for rank, token in enumerate(self.ranked)}
+        if len(self.ranks) < len(self.ranked) or not {bytes([byte]) for byte in range(256)} <= self.ranks.keys():
+            raise ValueError("the tokens must all differ, and each of the 256 bytes must be one of them")
         self._special = {name: len(self.ranked) + i for i, name in enumerate(self.special_tokens)}
         self._encoding = tiktoken.Encoding(
             "minisft", pat_str=pattern, mergeable_ranks=self.ranks, special_tokens=self._special)
@@ -168,7 +172,7 @@ class Tokenizer:
         """Read a file that `save` wrote; ValueError if it is something else."""
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a tokenizer that Tokenizer.save wrote ({error}); make one with "
                              "`python -m minisft.world`") from error
 

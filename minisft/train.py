@@ -9,9 +9,9 @@ Notes: 指令微调的训练策略 (training strategies of instruction tuning).
 """
 
 import json
-import random
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from itertools import islice
 from math import ceil
 
 import torch
@@ -22,7 +22,7 @@ from minisft.checkpoint import load_model, save_model, write_atomically
 from minisft.config import ROOT, at_least, option, parse, shipped
 from minisft.conversation import Conversation
 from minisft.evaluate import TEST_FILES, answer_all, exact_match, mean_loss, pick_device, table
-from minisft.loop import NonFiniteLoss
+from minisft.loop import NonFiniteLoss, train_steps
 from minisft.optim import AdamW, parameter_groups, warmup_cosine
 from minisft.records import read_records, render_record
 from minisft.run import check_unused, new_folder, newest_folder, read_log, resumed_settings, train_in
@@ -132,6 +132,27 @@ def assess(model, tokenizer, records):
     }
 
 
+def recipe(model, examples, steps, config):
+    """What the loop needs beside the model: (optimizer, lr_at, windows_from)."""
+    optimizer = AdamW(parameter_groups(model, config.weight_decay))
+    lr_at = warmup_cosine(config.lr, steps, warmup=ceil(steps / 20))
+
+    def windows_from(start):
+        return step_batches(examples, config.batch_size, config.seed, accumulate=config.accumulate,
+                            block_size=model.config.block_size if config.pack else None, start=start)
+
+    return optimizer, lr_at, windows_from
+
+
+def tune(model, examples, steps, **settings):
+    """Tune a model in place for some steps, with the recipe of the command but nothing written; returns StepRecords.
+
+    examples: list of Rendered; settings: fields of TrainConfig, such as seed=1 or lr=3e-4.
+    """
+    optimizer, lr_at, windows_from = recipe(model, examples, steps, TrainConfig(steps=steps, **settings))
+    return list(islice(train_steps(model, windows_from(0), optimizer, lr_at), steps))
+
+
 def train(config):
     """Tune a model as the settings say; returns its run folder."""
     state = None
@@ -145,7 +166,6 @@ def train(config):
         folder = config.out or str(new_folder(ROOT / "checkpoints", "run"))
         check_unused(folder)
     torch.manual_seed(config.seed)
-    random.seed(config.seed)
     model, tokenizer = load_model(config.base)
     model.to(pick_device(config.device))
     train_records, eval_records = load_data(config)
@@ -159,13 +179,7 @@ def train(config):
         raise ValueError(f"the data are not those that the run in {folder} began with; start a new run with --out")
     before = state["settings"]["before"] if state else assess(model, tokenizer, eval_records)
     settings = {"config": asdict(config), "data": data, "before": before}
-    optimizer = AdamW(parameter_groups(model, config.weight_decay))
-    lr_at = warmup_cosine(config.lr, steps, warmup=ceil(steps / 20))
-
-    def windows_from(start):
-        return step_batches(examples, config.batch_size, config.seed, accumulate=config.accumulate,
-                            block_size=model.config.block_size if config.pack else None, start=start)
-
+    optimizer, lr_at, windows_from = recipe(model, examples, steps, config)
     if not train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, state, config.save_every,
                     dtype=config.dtype):
         print(f"stopped and saved; go on with: python -m minisft.train --resume --out {folder}")

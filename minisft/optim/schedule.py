@@ -32,9 +32,11 @@ def warmup_cosine(peak, total, warmup=0, floor=0.0):
     _check(peak, floor, total=total, warmup=warmup)
 
     def lr(step):
+        if step >= total:
+            return floor
         if step < warmup:
             return peak * (step + 1) / warmup
-        done = min(1.0, (step - warmup) / max(1, total - warmup))
+        done = (step - warmup) / (total - warmup)
         return floor + (peak - floor) * (1 + math.cos(math.pi * done)) / 2
 
     return lr

@@ -25,7 +25,8 @@ EVERYTHING = Scope(tuple(ATTRIBUTES))
 WORDS = tuple(ATTRIBUTE_OF)
 VALUE_FIRST = Template("{value} is the {noun} of {name}.")
 PRONOUN = Template("{possessive} {noun} is {value}.")
-SHAPES = ((1, 3), (1, 4), (2, 2), (2, 3), (3, 1), (3, 2), (4, 1), (3, 3))  # (residents, attributes) of a portrait
+# (residents, attributes) of a portrait
+SHAPES = ((1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (3, 3), (4, 1))
 
 
 def _restated(rng, fact, previous):
@@ -39,12 +40,13 @@ def _restated(rng, fact, previous):
 
 
 def portrait(rng):
-    """Facts about one to four residents, told two or three times over."""
+    """Facts about one to four residents, told two or three times over, in the same words or in others."""
     facts = draw_facts(rng, EVERYTHING, *rng.choice(SHAPES))
+    same_words = rng.random() < 0.3 and {fact: state(fact, rng.randrange(5)) for fact in facts}
     sentences, previous = [], None
     for _ in range(rng.choice((2, 2, 3)) if len(facts) <= 6 else 2):
         for fact in facts:
-            sentences.append(_restated(rng, fact, previous))
+            sentences.append(same_words[fact] if same_words else _restated(rng, fact, previous))
             previous = fact
         rng.shuffle(facts)
     return (" " if rng.random() < 0.7 else "\n").join(sentences)
@@ -123,6 +125,15 @@ def lists(rng):
     return " ".join(sentences)
 
 
+def refrain(rng):
+    """A few words or short facts sung over and over, as in a song: whoever has heard a line once can go on with it."""
+    if rng.random() < 0.5:
+        line = " ".join(rng.sample(WORDS, rng.randint(3, 8)))
+    else:
+        line = " ".join(state(fact, rng.randrange(5)) for fact in draw_facts(rng, EVERYTHING, rng.randint(1, 3), 1))
+    return " ".join([line] * rng.randint(3, 4))
+
+
 def meetings(rng):
     """People who greet each other and say something of themselves."""
     name, other = rng.sample(RESIDENTS, 2)
@@ -141,7 +152,8 @@ def meetings(rng):
 
 # How many documents of each kind among a hundred.
 MIXTURE = {
-    portrait: 46, bilingual: 10, dictionary: 8, kinds: 6, opposites: 4, sums: 8, stories: 6, lists: 8, meetings: 4,
+    portrait: 48, refrain: 12, bilingual: 7, dictionary: 7, kinds: 5, opposites: 3, sums: 6, stories: 4, lists: 5,
+    meetings: 3,
 }
 
 

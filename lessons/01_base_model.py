@@ -1,0 +1,126 @@
+# %% [markdown]
+# # 01 A base model continues; it does not follow
+#
+# **Question.** A model that was pre-trained on plain text knows things. What does it do when it is *asked*?
+#
+# **What the notes say** (指令微调, instruction tuning): pre-training gives a model its knowledge and abilities;
+# instruction tuning teaches it to use them as a person asks. What others found: people preferred the 1.3B model of
+# InstructGPT to the untuned 175B GPT-3 (Ouyang et al. 2022; tuned with human feedback, not with instructions alone).
+#
+# **My prediction, written before the run.** Asked in plain words, the base answers fewer than 5% of the questions.
+# Given the *beginning of the very sentence* that answers, it completes more than 80% of them. So the knowledge is
+# there, and what is missing is the habit of answering.
+
+# %%
+import re
+import sys
+
+sys.path[:0] = [".", ".."]  # found from the project's folder, and from lessons/
+
+from minisft import plots  # noqa: E402
+from minisft.checkpoint import load_model  # noqa: E402
+from minisft.config import shipped  # noqa: E402
+from minisft.evaluate import TEST_FILES, answer_all, paired_bootstrap  # noqa: E402
+from minisft.generate import generate  # noqa: E402
+from minisft.lesson import FAST, result_path, verdict, write_results  # noqa: E402
+from minisft.records import read_records  # noqa: E402
+from minisft.tokenizer import END_OF_TEXT  # noqa: E402
+
+model, tokenizer = load_model(shipped("checkpoints/base.pt"))
+START = tokenizer.special(END_OF_TEXT)
+
+# %% [markdown]
+# ## First, listen to it
+# A text, and what the model would write next. Nothing is asked; it just goes on.
+
+
+# %%
+def continue_text(text, tokens):
+    """What the model writes after `text`, greedily."""
+    ids, = generate(model, [[START] + tokenizer.encode(text)], tokens, stop=(START,))
+    return tokenizer.decode(ids)
+
+
+for text in ("Mia keeps a dog. Tom keeps a cat. The pet of Mia is",
+             "The opposite of hot is",
+             "What is the opposite of hot?"):
+    print(f"{text!r}\n    ... {continue_text(text, 12)!r}\n")
+
+# %% [markdown]
+# ## The experiment: the same questions, three ways
+# Only tasks whose right answer is one sentence with the answer at its end, so that the sentence can be begun.
+#
+# | arm | what the model is given |
+# | --- | --- |
+# | chat | the question between role tokens, which it has never seen |
+# | plain | the question as plain text, and a line end |
+# | begun | the text it is about (if any), and the answering sentence without its last words |
+
+# %%
+BEGUN_AT = {"reading": " is", "opposite": " is", "classification": " names", "to_chinese": " is", "to_english": " is",
+            "arithmetic": " is"}
+ARMS = ("chat", "plain", "begun")
+
+records = [record for record in read_records(TEST_FILES)[0] if record.task in BEGUN_AT]
+if FAST:
+    records = records[::8]
+
+
+def begun(record):
+    """The passage of a question, if it has one, and the answer up to where the asked-for words begin; and the rest."""
+    question, answer = (message.content for message in record.item.messages)
+    cut = answer.rindex(BEGUN_AT[record.task]) + len(BEGUN_AT[record.task])
+    sentences = [s for s in re.split(r"(?<=[.?:])\s+", question) if s.endswith(".")] if record.task == "reading" else []
+    return " ".join([*sentences, answer[:cut]]), answer[cut:]
+
+
+def completes(prompts, endings):
+    """For each prompt, whether greedy decoding goes on with exactly its ending."""
+    wanted = [tokenizer.encode(ending) for ending in endings]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    right = [False] * len(prompts)
+    for chosen in (order[i:i + 128] for i in range(0, len(order), 128)):
+        given = generate(model, [[START] + tokenizer.encode(prompts[i]) for i in chosen],
+                         max(len(wanted[i]) for i in chosen))
+        for i, ids in zip(chosen, given):
+            right[i] = ids[:len(wanted[i])] == wanted[i]
+    return right
+
+
+questions = [record.item.messages[0].content for record in records]
+answers = [record.item.messages[1].content for record in records]
+beginnings, endings = zip(*map(begun, records))
+scores = {
+    "chat": [answer.right for answer in answer_all(model, tokenizer, records)],
+    "plain": completes([question + "\n" for question in questions], answers),
+    "begun": completes(beginnings, endings),
+}
+
+# %% [markdown]
+# ## Figure and verdict
+
+# %%
+tasks = list(BEGUN_AT)
+shares = {task: [sum(right for right, record in zip(scores[arm], records) if record.task == task)
+                 / max(1, sum(record.task == task for record in records)) for arm in ARMS] for task in tasks}
+plots.grouped_bars(
+    result_path("01_base_model.png"), shares, ("asked in chat form", "asked in plain words", "answer begun for it"),
+    f"A base model asked, and a base model allowed to go on ({len(records)} questions)", "right answers")
+
+means = {arm: sum(scores[arm]) / len(records) for arm in ARMS}
+gap = paired_bootstrap([[float(x) for x in scores["plain"]]], [[float(x) for x in scores["begun"]]])
+for arm in ARMS:
+    print(f"{arm:6} {means[arm]:6.1%}")
+verdict("asked, it answers fewer than 5%; begun, it completes more than 80%; the gap", *gap,
+        holds=max(means["chat"], means["plain"]) < 0.05 and means["begun"] > 0.8)
+write_results("01_base_model.json", {"items": len(records), "means": means, "by_task": shares, "gap": gap})
+
+# %% [markdown]
+# **Read with care.** There is one base model and decoding is greedy, so the interval speaks of other questions, not of
+# other base models. The begun sentences are of a form that the prose contains; that is the point, and also the
+# limit: it shows that the knowledge can be reached, not that it can be reached by any wording.
+#
+# **What would change my mind.** A plain-text prompt, without examples, that gets the base above 20%.
+#
+# **Exercise** (easy, 15 minutes). Find a wording of your own that makes the base answer a question about opposites
+# without giving it the words "The opposite of". How far do you get with a list of examples in front?

@@ -1,0 +1,34 @@
+"""What every lesson needs beside its experiment: a fast mode, and a place for its figure and numbers.
+
+    python lessons/03_first_sft.py           the published experiment; writes lessons/results/03_first_sft.{png,json}
+    python lessons/03_first_sft.py --fast    the same code on a small scale, to see it run; writes to a temporary folder
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from minisft.checkpoint import write_atomically
+from minisft.config import ROOT
+
+FAST = "--fast" in sys.argv
+
+
+def result_path(name):
+    """Path of a result file: in lessons/results, or in a temporary folder in fast mode."""
+    folder = Path(tempfile.gettempdir()) / "minisft-fast" if FAST else ROOT / "lessons" / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def write_results(name, results):
+    """Write a lesson's numbers as JSON and say where."""
+    path = result_path(name)
+    write_atomically(path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
+    print(f"numbers: {path}")
+
+
+def verdict(claim, difference, low, high, holds):
+    """One printed line: the claim, the effect with its 95% interval, and whether it holds."""
+    print(f"{'HOLDS' if holds else 'FAILS'}: {claim}: {difference:+.1%} [{low:+.1%}, {high:+.1%}]")

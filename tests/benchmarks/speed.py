@@ -1,0 +1,313 @@
+"""How fast minisft is beside transformers and torch: same weights, same conversations, same machine.
+
+    python -m tests.benchmarks.speed
+    python -m tests.benchmarks.speed --shape tiny --part step --repeats 15
+
+    step       forward, backward, clipping and optimizer step over the same conversations. Peer: GPT2LMHeadModel with
+               -100 as the label of what is not supervised, padded at the right with an attention mask, sdpa attention,
+               clip_grad_norm_ and AdamW of torch at their defaults, one random batch after another.
+    optimizer  clipping and AdamW step on the same gradients, all of them clipped. Peer: torch's, at their defaults.
+    generate   greedy, cached, a fixed number of new tokens. Peer: transformers' generate.
+    padding    share of slots that hold no token in an epoch of the shipped data; no peer.
+
+Each ratio is time of the peer / time of minisft, the median over repetitions that alternate between the two. Before
+anything is timed, losses and tokens of both sides must agree, or it would not be the same work. There are two shapes:
+
+    tiny        the shipped base's sizes, 32 rows of data/train.jsonl in a step
+    gpt2-small  GPT-2's sizes, 8 conversations in a step; lengths are log-normal with sigma 0.6, the prompts' median is
+                120 tokens, the answers' 60, ids are random
+"""
+
+import argparse
+import copy
+import math
+import platform
+import random
+import statistics
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import torch
+import transformers
+from torch.nn.utils import clip_grad_norm_
+
+from minisft.batching import pad, step_batches
+from minisft.config import ROOT
+from minisft.conversation import Rendered
+from minisft.generate import generate
+from minisft.loop import train_steps
+from minisft.loss import sft_loss
+from minisft.model import GPT, GPTConfig
+from minisft.optim import AdamW, clip_grad_norm, parameter_groups
+from minisft.records import read_records, render_record
+from minisft.tokenizer import Tokenizer
+
+TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+LR, DECAY, BETAS = 1e-4, 0.01, (0.9, 0.999)  # torch's default decay and betas, so that both sides do the same sums
+CLAIM = "padded in length buckets (the claim)"
+AGREEMENT = 1e-3  # largest difference of two losses that count as the same
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model and of its work."""
+
+    config: GPTConfig
+    batch_size: int  # conversations in a step
+    steps: int  # in one repetition
+    prompts: tuple  # batch sizes of generation
+    new_tokens: int
+    generation_target: float  # times as fast as the peer
+
+
+SHAPES = {
+    "tiny": Shape(GPTConfig(vocab_size=2048, block_size=256, n_layer=3, n_head=4, n_embd=128),
+                  batch_size=32, steps=4, prompts=(1, 32), new_tokens=64, generation_target=3.0),
+    "gpt2-small": Shape(GPTConfig(vocab_size=50257 + 5, block_size=1024, n_layer=12, n_head=12, n_embd=768),
+                        batch_size=8, steps=1, prompts=(1, 8), new_tokens=32, generation_target=1.0),
+}
+
+
+# Both sides
+
+
+def shipped_examples():
+    """The training rows that ship with the project, rendered."""
+    tokenizer = Tokenizer.load(ROOT / "data/tokenizer.json")
+    return [render_record(record, tokenizer) for record in read_records([ROOT / "data/train.jsonl"])[0]]
+
+
+def synthetic_examples(number, config, seed=0):
+    """Ragged conversations of random ids, with the lengths that the module's head states."""
+    rng, examples = random.Random(seed), []
+    for _ in range(number):
+        prompt, answer = (max(2, round(rng.lognormvariate(math.log(median), 0.6))) for median in (120, 60))
+        ids = [rng.randrange(config.vocab_size) for _ in range(prompt + answer)][:config.block_size]
+        examples.append(Rendered(ids, ([0] * prompt + [1] * answer)[:config.block_size]))
+    return examples
+
+
+def examples_for(shape):
+    """The conversations of one repetition."""
+    number = shape.batch_size * shape.steps
+    if shape is SHAPES["tiny"]:
+        return random.Random(0).sample(shipped_examples(), number)
+    return synthetic_examples(number, shape.config)
+
+
+def make_models(shape):
+    """(our model, transformers' model) with the same random weights."""
+    torch.manual_seed(0)
+    ours, config = GPT(shape.config), shape.config
+    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(
+        vocab_size=config.vocab_size, n_positions=config.block_size, n_layer=config.n_layer, n_head=config.n_head,
+        n_embd=config.n_embd, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
+        attn_implementation="sdpa"))
+    weights = {name: weight.T if name.endswith(TRANSPOSED) else weight for name, weight in ours.state_dict().items()}
+    theirs.transformer.load_state_dict(weights)
+    return ours, theirs
+
+
+def alternate(ours, theirs, repeats, before):
+    """Seconds of each call, taken in turn: (list of ours, list of theirs). The first call of each does not count.
+
+    before: called before each call, and not timed.
+    """
+    seconds = [], []
+    for _ in range(repeats + 1):
+        for call, kept in zip((ours, theirs), seconds):
+            before()
+            began = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - began)
+    return [kept[1:] for kept in seconds]
+
+
+def compare(what, ours, theirs, repeats, target=None, units=1, before=lambda: None):
+    """Time two calls in turn and print a row of the table. units: steps in a call."""
+    mine, peer = alternate(ours, theirs, repeats, before)
+    ratio = statistics.median(b / a for a, b in zip(mine, peer))
+    milliseconds = [1000 * statistics.median(times) / units for times in (mine, peer)]
+    verdict = f"{'reached' if ratio >= target else 'MISSED'}: {target:.2f}x" if target else ""
+    print(f"{what:55s} {milliseconds[0]:10.2f} {milliseconds[1]:10.2f} {ratio:8.2f}x  {verdict}", flush=True)
+
+
+# A step
+
+
+def collate(examples):
+    """Rows as transformers wants them: padded at the right, -100 where nothing is supervised."""
+    batch = pad(examples)
+    lengths = torch.tensor([len(example.ids) for example in examples])
+    attention_mask = (torch.arange(batch.ids.shape[1]) < lengths[:, None]).long()
+    return {"input_ids": batch.ids, "attention_mask": attention_mask,
+            "labels": batch.ids.masked_fill(~batch.loss_mask, -100)}
+
+
+def peer_step(model, optimizer, examples):
+    """One step of transformers and torch; returns the loss."""
+    loss = model(**collate(examples), use_cache=False).loss
+    loss.backward()
+    clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def random_batches(examples, batch_size):
+    """What a loader that only shuffles gives."""
+    order = random.Random(1).sample(examples, len(examples))
+    return [order[i:i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def layouts_of(shape, examples):
+    """Ways to lay out the same conversations: {name: function that returns the windows of one repetition}."""
+    shuffled, block_size = random_batches(examples, shape.batch_size), shape.config.block_size
+    layouts = {"padded, the peer's own batches": lambda: ([pad(batch)] for batch in shuffled)}
+    if shape.steps == 1:  # then a bucket is the peer's own batch
+        layouts = {}
+    layouts[CLAIM] = lambda: islice(step_batches(examples, shape.batch_size, 0), shape.steps)
+    layouts["packed"] = lambda: islice(step_batches(examples, shape.batch_size, 0, block_size=block_size), shape.steps)
+    return layouts
+
+
+def check_losses(shape, examples):
+    """ValueError unless both sides have the same losses: on all conversations at the start, whatever their layout, and
+    from step to step as they train on the same batches."""
+    ours, theirs = make_models(shape)
+    theirs.train()
+    batches = random_batches(examples, shape.batch_size)
+    targets = [sum(sum(example.loss_mask) for example in batch) for batch in batches]
+    with torch.no_grad():
+        peer = sum(theirs(**collate(batch)).loss.item() * n for batch, n in zip(batches, targets)) / sum(targets)
+        mine = [sum(sft_loss(ours, batch)[0].item() for window in windows() for batch in window) / sum(targets)
+                for windows in layouts_of(shape, examples).values()]
+    optimizer = AdamW(ours.parameters(), betas=BETAS, weight_decay=DECAY)
+    peer_optimizer = torch.optim.AdamW(theirs.parameters(), lr=LR)
+    records = train_steps(ours, ([pad(batch)] for batch in batches), optimizer, lambda step: LR)
+    pairs = [(record.loss, peer_step(theirs, peer_optimizer, batch)) for batch, record in zip(batches, records)]
+    for a, b in [(loss, peer) for loss in mine] + pairs:
+        if not abs(a - b) <= AGREEMENT:
+            raise ValueError(f"the two sides do different work: their losses are {a} and {b}")
+
+
+def time_steps(name, shape, repeats):
+    """Our ways to lay out the same conversations against the peer's one."""
+    examples = examples_for(shape)
+    check_losses(shape, examples)
+    ours, theirs = make_models(shape)
+    theirs.train()
+    optimizer = AdamW(parameter_groups(ours, DECAY), betas=BETAS)
+    peer_optimizer = torch.optim.AdamW(theirs.parameters(), lr=LR)
+    shuffled = random_batches(examples, shape.batch_size)
+
+    def our_steps(windows):
+        for _ in train_steps(ours, windows(), optimizer, lambda step: LR):
+            pass
+
+    def peer_steps():
+        for batch in shuffled:
+            peer_step(theirs, peer_optimizer, batch)
+
+    for layout, windows in layouts_of(shape, examples).items():
+        compare(f"step, {name}, {layout}", partial(our_steps, windows), peer_steps, repeats,
+                target=1.5 if layout == CLAIM else None, units=shape.steps)
+
+
+# The optimizer
+
+
+def time_optimizer(name, shape, repeats):
+    """Clipping and AdamW on the same gradients, which are put back before each call."""
+    torch.manual_seed(0)
+    ours = GPT(shape.config)
+    theirs = copy.deepcopy(ours)
+    gradients = [torch.randn_like(parameter) for parameter in ours.parameters()]
+    optimizer = AdamW(parameter_groups(ours, DECAY), lr=LR, betas=BETAS)
+    peer_optimizer = torch.optim.AdamW(theirs.parameters(), lr=LR)
+
+    def restore_gradients():
+        for model in (ours, theirs):
+            for parameter, gradient in zip(model.parameters(), gradients):
+                parameter.grad = gradient.clone()
+
+    def our_step():
+        clip_grad_norm(optimizer.parameters, 1.0)
+        optimizer.step()
+
+    def peer_step():
+        clip_grad_norm_(theirs.parameters(), 1.0)
+        peer_optimizer.step()
+
+    compare(f"optimizer, {name}", our_step, peer_step, repeats, target=1 / 1.05, before=restore_gradients)
+
+
+# Generation
+
+
+def time_generation(name, shape, batch_size, repeats):
+    """Greedy generation from prompts of several lengths."""
+    ours, theirs = make_models(shape)
+    theirs.eval()
+    examples = examples_for(shape)[:batch_size]
+    prompts = [example.ids[:max(1, example.loss_mask.index(1))] for example in examples]
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+
+    def our_tokens():
+        return generate(ours, prompts, shape.new_tokens)
+
+    def peer_tokens():
+        with torch.no_grad():
+            return theirs.generate(input_ids=ids, attention_mask=mask, max_new_tokens=shape.new_tokens,
+                                   do_sample=False, eos_token_id=None, pad_token_id=0)[:, width:].tolist()
+
+    if our_tokens() != peer_tokens():
+        raise ValueError(f"the two sides generate different tokens at shape {name}")
+    compare(f"generate, {name}, batch {batch_size}, {shape.new_tokens} new tokens", our_tokens, peer_tokens, repeats,
+            target=shape.generation_target)
+
+
+# Padding
+
+
+def measure_padding(batch_size=32):
+    """Print the share of empty slots in an epoch of the shipped data, for both layouts."""
+    examples, block_size = shipped_examples(), SHAPES["tiny"].config.block_size
+    steps = -(-len(examples) // batch_size)
+    for layout, size, most in (("padded in length buckets", None, 0.10), ("packed", block_size, 0.03)):
+        epoch = islice(step_batches(examples, batch_size, seed=0, block_size=size), steps)
+        batches = [batch for window in epoch for batch in window]
+        empty = 1 - sum(batch.tokens for batch in batches) / sum(batch.ids.numel() for batch in batches)
+        verdict = "reached" if empty < most else "MISSED"
+        print(f"{'padding, ' + layout:55s} {empty:32.2%}  {verdict}: below {most:.0%}", flush=True)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description="Time minisft beside transformers and torch.")
+    parser.add_argument("--shape", choices=(*SHAPES, "all"), default="all", help="model sizes (default: all)")
+    parser.add_argument("--part", choices=("step", "optimizer", "generate", "padding", "all"), default="all",
+                        help="what to measure (default: all)")
+    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="pairs of timings (default: 7)")
+    asked = parser.parse_args(argv)
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}, "
+          f"{torch.get_num_threads()} threads, float32, {asked.repeats} repetitions")
+    print(f"{'median milliseconds':55s} {'minisft':>10s} {'peer':>10s} {'ratio':>9s}  target")
+    for name in SHAPES if asked.shape == "all" else [asked.shape]:
+        shape = SHAPES[name]
+        if asked.part in ("step", "all"):
+            time_steps(name, shape, asked.repeats)
+        if asked.part in ("optimizer", "all"):
+            time_optimizer(name, shape, asked.repeats)
+        if asked.part in ("generate", "all"):
+            for batch_size in shape.prompts:
+                time_generation(name, shape, batch_size, asked.repeats)
+    if asked.part in ("padding", "all"):
+        measure_padding()
+
+
+if __name__ == "__main__":
+    main()

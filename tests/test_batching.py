@@ -1,0 +1,323 @@
+"""Nothing is lost, cut or mixed on the way from conversations to batches."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+from conftest import difference, gradients, random_examples, random_ids, reference_loss, tiny_model
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minisft.batching import POOL, cut_text, fit, length_buckets, pack, pack_rows, pad, step_batches
+from minisft.conversation import Conversation, Rendered, render, render_text
+from minisft.loss import sft_loss
+from minisft.tokenizer import END_OF_TURN, Tokenizer
+
+BYTES = Tokenizer([bytes([byte]) for byte in range(256)])
+
+
+def conversation(*turns):
+    """A Rendered of (unsupervised, supervised) turn lengths behind one start token; ids count from 0."""
+    loss_mask = [0]
+    for question, answer in turns:
+        loss_mask += [0] * question + [1] * answer
+    return Rendered(list(range(len(loss_mask))), loss_mask)
+
+
+turn_lengths = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=6)
+
+
+def test_a_conversation_that_fits_exactly_is_left_as_it_is():
+    two_turns = conversation((3, 2), (3, 2))
+    assert fit(two_turns, 11) is two_turns
+    assert fit(two_turns, 50) is two_turns
+
+
+@pytest.mark.parametrize("block_size, kept", [(10, 6), (9, 6), (7, 6), (6, 6), (5, None), (4, None), (1, None)])
+def test_a_conversation_too_long_is_cut_to_whole_turns_or_left_out(block_size, kept):
+    two_turns = conversation((3, 2), (3, 2))  # answers end at 6 and at 11
+    expected = None if kept is None else Rendered([0, 1, 2, 3, 4, 5], [0, 0, 0, 0, 1, 1])
+    assert fit(two_turns, block_size) == expected
+
+
+def test_a_last_question_without_an_answer_is_cut_off_where_it_does_not_fit():
+    open_end = Rendered(list(range(8)), [0, 0, 1, 1, 0, 0, 0, 0])
+    assert fit(open_end, 8) is open_end
+    assert fit(open_end, 7) == Rendered([0, 1, 2, 3], [0, 0, 1, 1])
+
+
+def test_what_is_kept_of_a_real_conversation_ends_with_the_end_of_turn():
+    messages = [{"role": role, "content": text} for role, text in
+                [("user", "ab"), ("assistant", "cde"), ("user", "fgh"), ("assistant", "ijklmn")]]
+    rendered = render(Conversation.from_messages(messages), BYTES)
+    first = render(Conversation.from_messages(messages[:2]), BYTES)
+    for block_size in range(1, len(rendered.ids)):
+        kept = fit(rendered, block_size)
+        assert kept == (first if block_size >= len(first.ids) else None)
+    assert first.ids[-1] == BYTES.special(END_OF_TURN) and first.loss_mask[-1] == 1
+
+
+@given(turn_lengths, st.integers(1, 60))
+def test_fit_keeps_the_longest_beginning_of_whole_turns(turns, block_size):
+    whole = conversation(*turns)
+    ends = [1 + sum(question + answer for question, answer in turns[:n]) for n in range(1, len(turns) + 1)]
+    possible = [end for end in ends if end <= block_size]
+    kept = fit(whole, block_size)
+    if possible:
+        assert kept == Rendered(whole.ids[:possible[-1]], whole.loss_mask[:possible[-1]])
+    else:
+        assert kept is None
+
+
+@given(st.integers(2, 60), st.integers(2, 20))
+def test_cut_text_makes_every_token_but_the_first_a_target_exactly_once(length, block_size):
+    text = Rendered(list(range(length)), [0] + [1] * (length - 1))
+    pieces = cut_text(text, block_size)
+    assert all(2 <= len(piece.ids) == len(piece.loss_mask) <= block_size for piece in pieces)
+    targets = [token for piece in pieces for token, flag in zip(piece.ids, piece.loss_mask) if flag]
+    assert targets == list(range(1, length))
+    for before, piece in zip(pieces, pieces[1:]):
+        assert piece.ids[0] == before.ids[-1] and piece.loss_mask[0] == 0
+
+
+def test_cut_text_leaves_a_text_that_fits_whole_and_keeps_its_mask():
+    text = render_text("abc", BYTES)
+    assert cut_text(text, 5) == [text]
+    assert [piece.ids for piece in cut_text(text, 3)] == [text.ids[:3], text.ids[2:]]
+    half = Rendered([1, 2, 3, 4, 5], [0, 0, 0, 1, 1])
+    assert [piece.loss_mask for piece in cut_text(half, 3)] == [[0, 0, 0], [0, 1, 1]]
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=400), st.integers(1, 5), st.integers(0, 9))
+def test_length_buckets_hold_every_index_exactly_once(lengths, batch_size, seed):
+    batches = length_buckets(lengths, batch_size, random.Random(seed))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert len(batches) == -(-len(lengths) // batch_size)
+    assert all(1 <= len(batch) <= batch_size for batch in batches)
+    assert batches == length_buckets(lengths, batch_size, random.Random(seed))
+
+
+def test_length_buckets_depend_on_the_rng_and_leave_the_global_one_alone():
+    lengths = [random.Random(0).randint(1, 40) for _ in range(200)]
+    random.seed(3)
+    state = random.getstate()
+    first = length_buckets(lengths, 4, random.Random(0))
+    assert random.getstate() == state
+    assert length_buckets(lengths, 4, random.Random(1)) != first
+
+
+def test_length_buckets_bring_similar_lengths_together():
+    rng = random.Random(0)
+    lengths = [rng.randint(1, 1000) for _ in range(8 * POOL)]
+    spreads = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch)
+               for batch in length_buckets(lengths, 8, rng)]
+    assert sum(spreads) / len(spreads) < 40  # 778 for eight drawn at random
+
+
+def test_padded_rows_worked_by_hand():
+    batch = pad([Rendered([7, 8, 9], [0, 1, 1]), Rendered([5], [0]), Rendered([0, 0], [0, 1])])
+    assert batch.ids.tolist() == [[7, 8, 9], [5, 0, 0], [0, 0, 0]]
+    assert batch.loss_mask.tolist() == [[False, True, True], [False] * 3, [False, True, False]]
+    assert batch.ids.dtype == torch.int64 and batch.loss_mask.dtype == torch.bool
+    assert batch.tokens == 6 and batch.padding == pytest.approx(3 / 9)
+    assert batch.positions is None and batch.mask is None
+
+
+def test_padding_is_known_by_position_and_never_by_token_id():
+    end = BYTES.special(END_OF_TURN)
+    answers = [Rendered([256, 0, 0, end], [0, 0, 1, 1]), Rendered([256, 0, end, 0, end, end], [0, 0, 1, 0, 1, 1])]
+    batch = pad(answers)
+    assert batch.loss_mask[0].tolist() == [False, False, True, True, False, False]  # token 0 and the end: supervised
+    assert batch.loss_mask[1].tolist() == [False, False, True, False, True, True]
+    packed = pack(answers, 10)
+    assert packed.loss_mask.sum() == batch.loss_mask.sum() == 5
+
+
+def test_every_turns_end_is_supervised_not_only_the_last():
+    messages = [{"role": role, "content": text} for role, text in
+                [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]]
+    batch = pad([render(Conversation.from_messages(messages), BYTES)])
+    end = BYTES.special(END_OF_TURN)
+    supervised = batch.ids[0][batch.loss_mask[0]].tolist()
+    assert supervised == [ord("b"), end, ord("d"), end]
+
+
+def test_padding_changes_neither_loss_nor_gradients():
+    model, examples = tiny_model(), random_examples(6)
+    found = gradients(model, sft_loss(model, pad(examples))[0])
+    alone = gradients(model, sum(sft_loss(model, pad([example]))[0] for example in examples))
+    assert difference(found, alone) < 1e-10
+
+
+@given(st.lists(st.integers(1, 16), min_size=1, max_size=40), st.integers(16, 40))
+def test_pack_rows_hold_every_index_once_and_no_row_is_too_long(lengths, block_size):
+    rows = pack_rows(lengths, block_size)
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+    filled = [sum(lengths[i] for i in row) for row in rows]
+    assert max(filled) <= block_size and min(filled) > 0
+    assert len(rows) <= max(1, 2 * sum(lengths) // block_size + 1)
+
+
+def test_packed_rows_worked_by_hand():
+    assert pack_rows([2, 5, 3, 4, 6], 11) == [[4, 2, 0], [1, 3]]  # 6+3+2 and 5+4
+    assert pack_rows([2, 5, 3, 4, 6], 10) == [[4], [1, 0], [3, 2]]  # two rows would hold 9 each when 2 comes
+    batch = pack([Rendered([7, 8, 9], [0, 1, 1]), Rendered([5, 6], [0, 1]), Rendered([1, 2, 3, 4], [0, 0, 0, 1])], 5)
+    assert batch.ids.tolist() == [[1, 2, 3, 4, 0], [7, 8, 9, 5, 6]]
+    assert batch.positions.tolist() == [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]]
+    assert batch.loss_mask.int().tolist() == [[0, 0, 0, 1, 0], [0, 1, 1, 0, 1]]
+    assert batch.mask[1, 0].int().tolist() == [
+        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]
+    assert batch.tokens == 9
+
+
+def test_an_oversized_example_is_refused_and_one_that_just_fits_is_not():
+    assert pack_rows([10, 10], 10) == [[0], [1]]
+    with pytest.raises(ValueError, match="an example of 11 tokens does not fit a row of 10"):
+        pack_rows([3, 11], 10)
+    with pytest.raises(ValueError, match="an example of 16 tokens does not fit a row of 15"):
+        pack([Rendered([1] * 16, [0] * 16)], 15)
+
+
+def packed_logits(model, batch, examples):
+    """Logits of each example, in the order of `examples`, found again in the packed rows."""
+    logits = model(batch.ids, positions=batch.positions, mask=batch.mask)
+    rows = pack_rows([len(example.ids) for example in examples], batch.ids.shape[1])
+    found = {}
+    for r, row in enumerate(rows):
+        start = 0
+        for i in row:
+            found[i] = logits[r, start:start + len(examples[i].ids)]
+            start += len(examples[i].ids)
+    return [found[i] for i in range(len(examples))]
+
+
+def unlike(logits, expected):
+    return max((found - wanted).abs().max().item() for found, wanted in zip(logits, expected))
+
+
+def test_packed_logits_equal_those_of_documents_alone_and_need_both_mask_and_positions():
+    model, examples = tiny_model(), random_examples(9, longest=12)
+    batch = pack(examples, 16)
+    assert len(batch.ids) < len(examples)
+    alone = [model(torch.tensor([example.ids]))[0] for example in examples]
+    assert unlike(packed_logits(model, batch, examples), alone) < 1e-12
+    assert unlike(packed_logits(model, replace(batch, mask=None), examples), alone) > 0.1
+    assert unlike(packed_logits(model, replace(batch, positions=None), examples), alone) > 0.1
+
+
+def test_packed_loss_and_gradients_equal_those_of_documents_alone():
+    model, examples = tiny_model(), random_examples(9, longest=12)
+    loss, targets = sft_loss(model, pack(examples, 16))
+    expected = sum(reference_loss(model, example) for example in examples)
+    assert targets == sum(sum(example.loss_mask) for example in examples)
+    assert abs(loss.item() - expected.item()) < 1e-10
+    wanted = gradients(model, expected)
+    assert difference(gradients(model, loss), wanted) < 1e-10
+    for mutant in (replace(pack(examples, 16), mask=None), replace(pack(examples, 16), positions=None)):
+        assert difference(gradients(model, sft_loss(model, mutant)[0]), wanted) > 0.01
+
+
+def test_editing_one_packed_document_moves_no_other():
+    model, examples = tiny_model(), random_examples(6, longest=8)
+    before = packed_logits(model, pack(examples, 16), examples)
+    for i, example in enumerate(examples):
+        edited = list(examples)
+        edited[i] = Rendered([(token + 1) % 19 for token in example.ids], example.loss_mask)
+        after = packed_logits(model, pack(edited, 16), edited)
+        for j in range(len(examples)):
+            assert torch.equal(before[j], after[j]) == (i != j)
+
+
+def test_no_label_crosses_a_border():
+    everything = [Rendered(example.ids, [1] * len(example.ids)) for example in random_examples(9, longest=12)]
+    batch = pack(everything, 16)
+    assert not batch.loss_mask[batch.positions == 0].any()
+    assert batch.loss_mask.sum() == sum(len(example.ids) - 1 for example in everything)
+    model = tiny_model()
+    loss, _ = sft_loss(model, batch)
+    assert abs(loss.item() - sum(reference_loss(model, example) for example in everything).item()) < 1e-10
+
+
+def test_many_turns_in_one_forward_pass_equal_the_turns_trained_one_by_one():
+    model = tiny_model(block_size=40)
+    whole = conversation((3, 2), (4, 1), (1, 5), (6, 4))
+    whole = Rendered(random_ids(len(whole.ids)).tolist(), whole.loss_mask)
+    ends = [i + 1 for i, flag in enumerate(whole.loss_mask) if flag and whole.loss_mask[i + 1:i + 2] != [1]]
+    assert len(ends) == 4
+    one_by_one = []
+    for begin, end in zip([0, *ends], ends):
+        one_by_one.append(Rendered(whole.ids[:end], [0] * begin + whole.loss_mask[begin:end]))
+    loss, targets = sft_loss(model, pad([whole]))
+    losses, counts = zip(*(sft_loss(model, pad([turn])) for turn in one_by_one))
+    assert targets == sum(counts) == 12
+    assert abs(loss.item() - sum(losses).item()) < 1e-10
+    assert difference(gradients(model, loss), gradients(model, sum(losses))) < 1e-10
+
+
+def numbered(number, seed=0):
+    """Ragged examples that are known by their first token, 100, 101, ..."""
+    return [Rendered([100 + i, *example.ids], [0, *example.loss_mask])
+            for i, example in enumerate(random_examples(number, seed, longest=15))]
+
+
+def numbers(window):
+    """Which numbered examples a step holds, piece by piece."""
+    return [(batch.ids[batch.ids >= 100] - 100).tolist() for batch in window]
+
+
+def steps_of(number, **options):
+    return list(islice(step_batches(numbered(11), 4, seed=5, **options), number))
+
+
+def test_every_example_comes_once_in_each_epoch():
+    steps = steps_of(9)  # three epochs of 4 + 4 + 3
+    for epoch in range(3):
+        seen = Counter(i for window in steps[3 * epoch:3 * epoch + 3] for piece in numbers(window) for i in piece)
+        assert seen == Counter(range(11))
+    assert numbers(steps[0]) != numbers(steps[3])  # another order in another epoch
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 3}, {"block_size": 20}, {"block_size": 20, "accumulate": 2}])
+@pytest.mark.parametrize("start", [0, 1, 2, 3, 4, 7])
+def test_a_start_goes_on_exactly_where_a_run_from_zero_would_be(start, options):
+    whole, late = steps_of(10, **options), steps_of(10 - start, start=start, **options)
+    assert len(late) == 10 - start
+    for window, expected in zip(late, whole[start:]):
+        assert len(window) == len(expected)
+        for batch, other in zip(window, expected):
+            assert torch.equal(batch.ids, other.ids) and torch.equal(batch.loss_mask, other.loss_mask)
+            for ours, theirs in ((batch.positions, other.positions), (batch.mask, other.mask)):
+                assert ours is theirs is None or torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 4, 9])
+def test_accumulated_pieces_hold_exactly_the_examples_of_the_step(accumulate):
+    for window, whole in zip(steps_of(6, accumulate=accumulate), steps_of(6)):
+        examples = numbers(whole)[0]
+        pieces = numbers(window)
+        assert len(pieces) == min(accumulate, len(examples))
+        assert sorted(sum(pieces, [])) == sorted(examples)
+        assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
+
+
+def test_packed_steps_hold_the_examples_of_padded_ones():
+    for packed, padded in zip(steps_of(6, block_size=20), steps_of(6)):
+        assert sorted(numbers(packed)[0]) == sorted(numbers(padded)[0])
+        assert sum(batch.tokens for batch in packed) == sum(batch.tokens for batch in padded)
+        assert sum(batch.loss_mask.sum() for batch in packed) == sum(batch.loss_mask.sum() for batch in padded)
+        assert all(batch.ids.shape[1] <= 20 for batch in packed)
+
+
+def test_the_seed_decides_the_order():
+    first, again, other = ([numbers(window) for window in islice(step_batches(numbered(11), 4, seed), 6)]
+                           for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("number, batch_size, accumulate", [(0, 4, 1), (3, 0, 1), (3, -1, 1), (3, 4, 0)])
+def test_a_step_of_nothing_is_refused(number, batch_size, accumulate):
+    with pytest.raises(ValueError, match=f"a step needs examples.*got {number} examples, batch_size={batch_size}"):
+        next(step_batches(numbered(number), batch_size, 0, accumulate=accumulate))

@@ -1,0 +1,102 @@
+"""Chat: the answer streams, the conversation is remembered, and it is rendered as in training."""
+
+import io
+
+import pytest
+import torch
+
+from minisft import chat
+from minisft.checkpoint import save_model
+from minisft.conversation import Message
+from minisft.model import GPT, GPTConfig
+from minisft.tokenizer import Tokenizer
+
+TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16)).eval()
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    save_model(tmp_path / "model.pt", model, TOKENIZER)
+    return str(tmp_path)
+
+
+def say(monkeypatch, ids):
+    """Let the model say these tokens, whatever it is asked; returns the prompts it was given."""
+    prompts = []
+
+    def steps(model, given, max_new_tokens, stop, sampling, generator):
+        prompts.append(given[0])
+        yield from ({0: token} for token in ids)
+
+    monkeypatch.setattr(chat, "generate_steps", steps)
+    return prompts
+
+
+def test_a_character_split_over_tokens_comes_out_whole(monkeypatch, model):
+    say(monkeypatch, TOKENIZER.encode("a蓝!") + [TOKENIZER.special("<|end|>")])
+    pieces = list(chat.answer_stream(model, TOKENIZER, [Message("user", "q")], chat.ChatConfig(), None))
+    assert pieces == ["a", "", "", "蓝", "!", ""], "nothing is shown before a character is complete"
+
+
+def test_half_a_character_at_the_end_is_shown_as_such(monkeypatch, model):
+    say(monkeypatch, TOKENIZER.encode("蓝")[:2])
+    pieces = list(chat.answer_stream(model, TOKENIZER, [Message("user", "q")], chat.ChatConfig(), None))
+    assert "".join(pieces) == "�"
+
+
+def test_a_prompt_prints_one_answer(monkeypatch, saved, capsys):
+    say(monkeypatch, TOKENIZER.encode("Hello."))
+    chat.main(["--model", saved, "--prompt", "Hi"])
+    assert capsys.readouterr().out == "Hello.\n"
+
+
+def test_later_turns_see_the_earlier_ones_until_a_new_conversation(monkeypatch, saved, capsys):
+    prompts = say(monkeypatch, TOKENIZER.encode("ok"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\n\ntwo\n/new\nthree\n/quit\nfour\n"))
+    chat.main(["--model", saved, "--system", "Be kind."])
+    told = [TOKENIZER.decode(prompt) for prompt in prompts]
+    system = "<|endoftext|><|system|>Be kind.<|end|>"
+    assert told == [
+        f"{system}<|user|>one<|end|><|assistant|>",
+        f"{system}<|user|>one<|end|><|assistant|>ok<|end|><|user|>two<|end|><|assistant|>",
+        f"{system}<|user|>three<|end|><|assistant|>"]
+    assert capsys.readouterr().out.count("ok\n") == 3
+
+
+def test_too_long_a_question_is_said_and_the_conversation_goes_on(saved, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("x" * 200 + "\n"))
+    chat.main(["--model", saved])
+    assert "cannot be answered" in capsys.readouterr().out
+
+
+def test_sampling_follows_the_seed(saved, capsys):
+    def ask(*flags):
+        chat.main(["--model", saved, "--prompt", "Hi", "--max-new-tokens", "20", *flags])
+        return capsys.readouterr().out
+    assert ask("--temperature", "1", "--seed", "1") == ask("--temperature", "1", "--seed", "1")
+    assert len({ask("--temperature", "1", "--seed", str(seed)) for seed in range(4)}) > 1
+    assert ask("--temperature", "1", "--top-k", "1") == ask()
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--temperature", "-1"], "temperature must not be negative"),
+    (["--top-p", "0"], "top_p must be above 0"),
+    (["--max-new-tokens", "0"], "--max-new-tokens must be at least 1"),
+])
+def test_wrong_sampling_flags_are_refused(flags, message, capsys):
+    with pytest.raises(SystemExit):
+        chat.main(flags)
+    assert message in capsys.readouterr().err
+
+
+def test_without_a_trained_model_it_says_how_to_get_one(tmp_path):
+    with pytest.raises(ValueError, match="python -m minisft.train"):
+        chat.newest_model(tmp_path)
+    with pytest.raises(SystemExit, match="does not exist"):
+        chat.main(["--model", str(tmp_path / "nowhere.pt"), "--prompt", "Hi"])

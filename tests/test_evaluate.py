@@ -1,0 +1,154 @@
+"""Evaluation: what counts as right, what a table says, and how sure a difference is."""
+
+import math
+import random
+
+import pytest
+import torch
+
+from minisft.conversation import Conversation, render
+from minisft.evaluate import (
+    Answer,
+    EvaluateConfig,
+    answer_all,
+    evaluate,
+    exact_match,
+    main,
+    mean_loss,
+    paired_bootstrap,
+    split_shares,
+    table,
+)
+from minisft.model import GPT, GPTConfig
+from minisft.records import Record
+from minisft.tokenizer import END_OF_TURN, Tokenizer
+
+TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
+
+
+def record(question, answer, task="all", split="all"):
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return Record(Conversation.from_messages(turns), "row", task, split)
+
+
+class Parrot(GPT):
+    """A model that answers by rote: after each known prompt it says the answer it was given."""
+
+    def __init__(self, says, block_size=64):
+        super().__init__(GPTConfig(TOKENIZER.vocab_size, block_size, 1, 1, 8))
+        self.says = says
+        self.reset_seen()
+
+    def reset_seen(self):
+        self.seen = None
+
+    def embed(self, ids, positions=None):
+        self.seen = ids if self.seen is None or ids.shape[1] > 1 else torch.cat([self.seen, ids], dim=1)
+        return super().embed(ids, positions)
+
+    def head(self, x):
+        logits = torch.zeros(len(x), TOKENIZER.vocab_size)
+        assistant = TOKENIZER.special("<|assistant|>")
+        for row, ids in enumerate(self.seen.tolist()):
+            turn = len(ids) - 1 - ids[::-1].index(assistant)
+            start = max(i for i in range(turn) if ids[i] == TOKENIZER.special("<|user|>"))
+            question = TOKENIZER.decode(ids[start + 1:turn - 1])
+            said = TOKENIZER.encode(self.says[question]) + [TOKENIZER.special(END_OF_TURN)] + [0] * 50
+            logits[row, said[len(ids) - turn - 1]] = 1
+        return logits
+
+
+def test_an_answer_is_right_only_word_for_word_and_ended():
+    says = {"a": "yes", "b": "yes.", "c": "ye", "d": "Yes", "e": "yes sir"}
+    records = [record(question, "yes") for question in says]
+    model = Parrot(says)
+    given = []
+    for one in records:  # one at a time: the parrot keeps no rows apart
+        model.reset_seen()
+        given += answer_all(model, TOKENIZER, [one])
+    assert [answer.right for answer in given] == [True, False, False, False, False]
+    assert given[0].given == "yes" and given[0].question == "a" and given[0].expected == "yes"
+
+
+def test_answers_come_back_in_the_order_of_the_records_whatever_the_batches():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16))
+    rng = random.Random(0)
+    records = [record("q" * rng.randint(1, 30), "a" * rng.randint(1, 9), task=f"t{i}") for i in range(23)]
+    together = answer_all(model, TOKENIZER, records, batch_size=23)
+    for size in (1, 4):
+        assert [answer.task for answer in answer_all(model, TOKENIZER, records, size)] == [a.task for a in together]
+    assert [answer.task for answer in together] == [f"t{i}" for i in range(23)]
+
+
+def test_a_prompt_that_leaves_no_room_is_wrong_and_nothing_breaks():
+    model = Parrot({"q": "a"})
+    answers = answer_all(model, TOKENIZER, [record("q" * 100, "a"), Record("plain text", "row")])
+    assert [(answer.right, answer.given) for answer in answers] == [(False, ""), (False, "")]
+
+
+def test_shares_and_table_count_by_split_and_task():
+    answers = [Answer("new", "x", "", "", "", True), Answer("new", "x", "", "", "", False),
+               Answer("new", "y", "", "", "", True), Answer("old", "x", "", "", "", False)]
+    counts = exact_match(answers)
+    assert counts == {("new", "all"): (2, 3), ("new", "x"): (1, 2), ("new", "y"): (1, 1),
+                      ("old", "all"): (0, 1), ("old", "x"): (0, 1)}
+    assert split_shares(answers) == {"new": 2 / 3, "old": 0.0}
+    lines = table(counts)
+    assert lines[0].split() == ["new", "old"] and "66.7%" in lines[-1] and "-" in lines[2]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_the_mean_loss_is_that_of_all_targets_together():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16)).train()
+    examples = [render(record("q" * n, "a" * (9 - n)).item, TOKENIZER) for n in range(1, 9)]
+    total, n = 0.0, 0
+    for example in examples:
+        ids = torch.tensor([example.ids])
+        logp = model(ids)[0].log_softmax(-1)
+        for i, flag in enumerate(example.loss_mask):
+            if flag:
+                total, n = total - logp[i - 1, example.ids[i]].item(), n + 1
+    assert mean_loss(model, examples, batch_size=3) == pytest.approx(total / n, abs=1e-5)
+    assert model.training, "the mode is restored"
+
+
+def test_an_untrained_model_has_the_perplexity_of_its_vocabulary():
+    model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16))
+    with torch.no_grad():
+        model.ln_f.weight.zero_()
+    assert math.exp(mean_loss(model, [render(record("q", "a").item, TOKENIZER)])) == pytest.approx(261, rel=1e-4)
+
+
+def test_the_bootstrap_of_a_constant_difference_is_certain():
+    assert paired_bootstrap([[0.0] * 10] * 3, [[1.0] * 10] * 3) == (1.0, 1.0, 1.0)
+
+
+def test_the_bootstrap_is_paired():
+    rng = random.Random(0)
+    noise = [[rng.random() for _ in range(200)] for _ in range(5)]
+    shifted = [[x + 0.1 for x in row] for row in noise]
+    difference, low, high = paired_bootstrap(noise, shifted)
+    assert difference == pytest.approx(0.1) and high - low < 1e-9, "what both arms share must cancel"
+
+
+def test_the_interval_covers_as_often_as_it_says():
+    rng = random.Random(1)
+    covered = 0
+    for trial in range(100):
+        after = [[float(rng.random() < 0.6) for _ in range(100)]]
+        _, low, high = paired_bootstrap([[0.0] * 100], after, draws=300, seed=trial)
+        covered += low <= 0.6 <= high
+    assert covered >= 88
+
+
+def test_an_unusable_device_is_refused_with_a_way_out(capsys):
+    with pytest.raises(SystemExit, match="--device cpu"):
+        main(["--device", "nonsense"])
+
+
+def test_the_command_prints_a_column_for_each_split(capsys):
+    evaluate(EvaluateConfig(show=1))
+    shown = capsys.readouterr().out
+    assert all(split in shown for split in ("new_passage", "new_wording", "new_attribute", "perplexity", "expected:"))

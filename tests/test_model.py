@@ -1,0 +1,255 @@
+"""The model against transformers' GPT-2, against loops written out by hand, and against itself."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import (
+    TRANSPOSED,
+    difference,
+    forward_by_hand,
+    gradients,
+    random_ids,
+    random_prefix,
+    snapshot,
+    tiny_model,
+    to_transformers,
+)
+
+from minisft.cache import KVCache, PrefixCache
+from minisft.model import GPT, GPTConfig
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_logits_and_every_gradient_equal_those_of_transformers_gpt2(attention):
+    ours = tiny_model(n_layer=3, n_embd=12, n_head=3)
+    theirs = to_transformers(ours, attention)
+    ids = random_ids(4, 16)
+    logits, expected = ours(ids), theirs(ids).logits
+    assert torch.allclose(logits, expected, rtol=0, atol=1e-12)
+
+    def loss(logits):
+        return F.cross_entropy(logits.flatten(0, 1), random_ids(64, seed=1))
+
+    expected_gradients = gradients(theirs.transformer, loss(expected))
+    for name in expected_gradients:
+        if name.endswith(TRANSPOSED):
+            expected_gradients[name] = expected_gradients[name].T
+    found = gradients(ours, loss(logits))
+    assert difference(found, expected_gradients) < 1e-12
+    assert all(gradient.abs().max() > 1e-6 for gradient in found.values())
+
+
+def test_logits_in_float32_equal_those_of_transformers_gpt2():
+    ours = tiny_model(dtype=torch.float32)
+    ids = random_ids(4, 16)
+    with torch.no_grad():
+        assert torch.allclose(ours(ids), to_transformers(ours)(ids).logits, rtol=0, atol=1e-5)
+
+
+def test_parameter_names_are_those_of_gpt2():
+    names = [name for name, _ in tiny_model(n_layer=1).named_parameters()]
+    block = ["ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias", "attn.c_proj.weight",
+             "attn.c_proj.bias", "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight", "mlp.c_fc.bias", "mlp.c_proj.weight",
+             "mlp.c_proj.bias"]
+    assert names == ["wte.weight", "wpe.weight", *(f"h.0.{name}" for name in block), "ln_f.weight", "ln_f.bias"]
+    model = tiny_model(n_layer=3)
+    theirs = to_transformers(model).transformer
+    assert [name for name, _ in model.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+    assert list(model.state_dict()) == [name for name, _ in model.named_parameters()]  # and nothing beside them
+
+
+def test_logits_equal_a_forward_pass_written_out_by_hand():
+    model, ids = tiny_model(), random_ids(1, 9)
+    assert torch.allclose(model(ids)[0], forward_by_hand(model, ids[0]), rtol=0, atol=1e-12)
+
+
+def test_the_start_is_gpt2s():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=400, block_size=128, n_layer=8, n_head=4, n_embd=64))
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2:
+            expected = 1.0 if name.split(".")[-2].startswith("ln_") and name.endswith("weight") else 0.0
+            assert torch.equal(parameter, torch.full_like(parameter, expected)), name
+        else:
+            std = 0.02 / 4 if name.endswith("c_proj.weight") else 0.02  # sqrt(2 * 8 layers) = 4
+            n = parameter.numel()
+            assert abs(parameter.std().item() / std - 1) < 4.5 / math.sqrt(2 * n), name
+            assert abs(parameter.mean().item()) < 4.5 * std / math.sqrt(n), name
+
+
+def test_a_fresh_model_gives_every_token_about_the_same_probability():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=50, block_size=8, n_layer=4, n_head=2, n_embd=16))
+    ids, targets = random_ids(4, 8, vocab_size=50), random_ids(32, vocab_size=50, seed=1)
+    assert abs(F.cross_entropy(model(ids).flatten(0, 1), targets).item() - math.log(50)) < 0.1
+
+
+def test_the_same_generator_seed_gives_the_same_start():
+    first, second, other = tiny_model(), tiny_model(seed=1), tiny_model(seed=2)
+    for model, seed in ((first, 7), (second, 7), (other, 8)):
+        model.reset_parameters(torch.Generator().manual_seed(seed))
+    assert difference(snapshot(first), snapshot(second)) == 0
+    assert difference(snapshot(first), snapshot(other)) > 0
+
+
+def test_embed_trunk_and_head_composed_are_the_model():
+    model, ids = tiny_model(), random_ids(3, 7)
+    assert torch.equal(model.head(model.trunk(model.embed(ids))), model(ids))
+
+
+def test_the_head_is_tied_to_the_embedding():
+    model = tiny_model()
+    x = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(model.head(x), x @ model.wte.weight.T, rtol=0, atol=1e-14)
+
+
+def test_embed_adds_the_rows_of_token_and_position():
+    model = tiny_model()
+    x = model.embed(torch.tensor([[3, 7], [7, 3]]), torch.tensor([[0, 5], [4, 4]]))
+    rows = [[(3, 0), (7, 5)], [(7, 4), (3, 4)]]
+    expected = [[model.wte.weight[token] + model.wpe.weight[position] for token, position in row] for row in rows]
+    assert torch.equal(x, torch.stack([torch.stack(row) for row in expected]))
+
+
+def test_positions_are_0_1_2_by_default_and_may_be_given_for_all_rows_at_once():
+    model, ids = tiny_model(), random_ids(3, 6)
+    assert torch.equal(model(ids), model(ids, positions=torch.arange(6)))
+    later = model(ids, positions=torch.arange(6) + 4)
+    assert torch.equal(later, model(ids, positions=(torch.arange(6) + 4).expand(3, 6)))
+    assert (later - model(ids)).abs().max() > 0.01
+    assert torch.allclose(later[0], forward_by_hand(model, ids[0], position=4), rtol=0, atol=1e-12)
+
+
+def test_editing_a_token_changes_nothing_before_it_and_something_from_it_on():
+    model, ids = tiny_model(), random_ids(1, 12)
+    with torch.no_grad():
+        logits = model(ids)
+        for j in range(12):
+            edited = ids.clone()
+            edited[0, j] = (edited[0, j] + 1) % 19
+            moved = (model(edited) - logits).abs().amax(dim=-1)[0]  # (1, T, V) -> (T,)
+            assert torch.equal(moved[:j], torch.zeros(j, dtype=torch.float64))
+            assert (moved[j:] > 1e-6).all()
+
+
+def test_the_causal_mask_said_aloud_is_the_default():
+    model, ids = tiny_model(), random_ids(2, 9)
+    mask = torch.ones(9, 9, dtype=torch.bool).tril()
+    assert torch.allclose(model(ids, mask=mask), model(ids), rtol=0, atol=1e-12)
+    assert torch.allclose(model(ids, mask=mask.expand(2, 1, 9, 9)), model(ids), rtol=0, atol=1e-12)
+    assert (model(ids, mask=torch.ones_like(mask)) - model(ids)).abs().max() > 0.01
+
+
+def test_the_causal_mask_behind_a_cache_said_aloud_is_the_default():
+    model, ids = tiny_model(), random_ids(2, 5)
+    mask = torch.cat([torch.ones(5, 3, dtype=torch.bool), torch.ones(5, 5, dtype=torch.bool).tril()], dim=1)
+    cache = PrefixCache(random_prefix(model, 3))
+    assert torch.allclose(model(ids, cache=cache, mask=mask), model(ids, cache=cache), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("position", [0, 3])
+@pytest.mark.parametrize("tokens", [1, 6])
+def test_a_prefix_cache_equals_attending_to_its_entries_by_hand_gradients_included(position, tokens):
+    model, ids = tiny_model(), random_ids(1, tokens)
+    entries = random_prefix(model, 3)
+    flat = [entry for pair in entries for entry in pair]
+    logits = model(ids, cache=PrefixCache(entries, position))[0]
+    expected = forward_by_hand(model, ids[0], entries, position)
+    assert torch.allclose(logits, expected, rtol=0, atol=1e-12)
+    weights = random_ids(tokens, 19, seed=2).double()
+    for found, wanted in zip(torch.autograd.grad((logits * weights).sum(), flat),
+                             torch.autograd.grad((expected * weights).sum(), flat)):
+        assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-10)
+        assert found.abs().max() > 1e-3
+
+
+def test_a_prefix_cache_serves_any_number_of_calls_and_rows():
+    model, ids = tiny_model(), random_ids(3, 6)
+    cache = PrefixCache(random_prefix(model, 2), position=2)
+    together = model(ids, cache=cache)
+    for row in range(3):
+        assert torch.allclose(model(ids[row:row + 1], cache=cache)[0], together[row], rtol=0, atol=1e-12)
+
+
+def test_gradients_with_a_prefix_reach_the_parameters_too():
+    model, ids = tiny_model(), random_ids(2, 6)
+    found = gradients(model, model(ids, cache=PrefixCache(random_prefix(model, 2))).square().sum())
+    assert all(gradient is not None and gradient.abs().max() > 0 for gradient in found.values())
+
+
+def test_dropout_acts_in_training_and_is_off_in_evaluation():
+    model, ids = tiny_model(dropout=0.5), random_ids(2, 8)
+    without = tiny_model()
+    assert torch.equal(model(ids), without(ids))
+    torch.manual_seed(0)
+    model.train()
+    first, second = model(ids), model(ids)
+    assert (first - second).abs().max() > 0.01
+    model.eval()
+    assert torch.equal(model(ids), without(ids))
+
+
+@pytest.mark.parametrize("place", ["embed", "attention weights", "attention output", "mlp output"])
+def test_dropout_acts_in_each_of_gpt2s_four_places(place, monkeypatch):
+    model = tiny_model(dropout=0.5, n_layer=1).train()
+    x = torch.randn(4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    if place == "embed":
+        dropped = model.embed(random_ids(4, 8))
+        assert 0.3 < (dropped == 0).double().mean() < 0.7
+    elif place == "attention weights":
+        given = []
+        monkeypatch.setattr(F, "scaled_dot_product_attention",
+                            lambda q, k, v, dropout_p=0.0, **_: given.append(dropout_p) or v)
+        model.h[0].attn(x)
+        model.eval().h[0].attn(x)
+        assert given == [0.5, 0.0]
+    else:
+        part = model.h[0].attn if place == "attention output" else model.h[0].mlp
+        assert 0.3 < (part(x) == 0).double().mean() < 0.7
+
+
+@pytest.mark.parametrize("wrong, said", [
+    ({"vocab_size": 0}, "vocab_size must be at least 1, got 0"),
+    ({"block_size": -1}, "block_size must be at least 1, got -1"),
+    ({"n_layer": 0}, "n_layer must be at least 1"),
+    ({"n_head": 0}, "n_head must be at least 1"),
+    ({"n_embd": 0}, "n_embd must be at least 1"),
+    ({"n_head": 3}, r"n_embd \(8\) must be a multiple of n_head \(3\)"),
+    ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+    ({"dropout": -0.1}, "dropout must be at least 0"),
+    ({"dropout": math.nan}, "dropout must be at least 0"),
+])
+def test_an_impossible_config_is_refused(wrong, said):
+    sizes = {"vocab_size": 19, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 8}
+    with pytest.raises(ValueError, match=said):
+        GPTConfig(**{**sizes, **wrong})
+
+
+def test_block_size_tokens_fit_and_one_more_is_refused():
+    model = tiny_model()
+    assert model(random_ids(1, 16)).shape == (1, 16, 19)
+    with pytest.raises(ValueError, match="17 positions do not fit a block_size of 16"):
+        model(random_ids(1, 17))
+
+
+def test_a_position_beyond_block_size_is_refused_wherever_it_comes_from():
+    model = tiny_model()
+    with pytest.raises(ValueError, match="17 positions do not fit"):
+        model(random_ids(1, 2), positions=torch.tensor([3, 16]))
+    with pytest.raises(ValueError, match="18 positions do not fit"):
+        model(random_ids(1, 14), cache=PrefixCache(random_prefix(model, 4), position=4))
+    cache = KVCache(model.config, 1, 32, dtype=torch.float64)
+    model(random_ids(1, 16), cache=cache)
+    with pytest.raises(ValueError, match="17 positions do not fit"):
+        model(random_ids(1, 1), cache=cache)
+
+
+def test_a_row_may_be_longer_than_block_size_where_positions_begin_anew():
+    model, ids = tiny_model(), random_ids(1, 20)
+    positions = torch.cat([torch.arange(10), torch.arange(10)])
+    mask = torch.block_diag(*2 * [torch.ones(10, 10)]).bool().tril()
+    logits = model(ids, positions=positions, mask=mask)
+    assert torch.allclose(logits[0, 10:], model(ids[:, 10:])[0], rtol=0, atol=1e-12)

@@ -1,0 +1,433 @@
+"""Files in every format, well made and badly made; ten thousand random rows against a second reading of them."""
+
+import json
+import random
+import re
+
+import pytest
+
+from minisft.records import parse_row, read_records, render_record
+from minisft.tokenizer import END_OF_TEXT, END_OF_TURN, ROLES, SPECIAL_TOKENS, Tokenizer
+
+TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
+EXPECTATION = re.compile("expected|must be|remove it|save the file")
+
+
+def write(tmp_path, content, name="data.jsonl"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def turns(record):
+    """"u: Hi | a: Hello": a conversation on one line."""
+    return " | ".join(f"{message.role[0]}: {message.content}" for message in record.item.messages)
+
+
+def m(role, content):
+    return {"role": role, "content": content}
+
+
+def v(who, value):
+    return {"from": who, "value": value}
+
+
+@pytest.mark.parametrize("row, expected", [
+    ({"instruction": "Add.", "input": "1 2", "output": "3"}, "u: Add.\n1 2 | a: 3"),
+    ({"instruction": "Hi", "input": "", "output": "Hello"}, "u: Hi | a: Hello"),
+    ({"instruction": "Hi", "input": " \n", "output": "Hello"}, "u: Hi | a: Hello"),
+    ({"instruction": "Hi", "input": None, "output": "Hello"}, "u: Hi | a: Hello"),
+    ({"instruction": "Hi", "output": "Hello"}, "u: Hi | a: Hello"),
+    ({"instruction": "Hi", "output": "Hello", "system": "Be kind."}, "s: Be kind. | u: Hi | a: Hello"),
+    ({"instruction": "Hi", "output": "Hello", "system": "", "history": []}, "u: Hi | a: Hello"),
+    ({"instruction": "Hi", "output": "Hello", "system": None, "history": None}, "u: Hi | a: Hello"),
+    ({"instruction": "c", "output": "d", "history": [["a", "b"], ["e", "f"]], "system": "x"},
+     "s: x | u: a | a: b | u: e | a: f | u: c | a: d"),
+    ({"instruction": "Hi", "output": "Hello", "text": "Below is an instruction ..."}, "u: Hi | a: Hello"),
+    ({"conversations": [v("human", "a"), v("gpt", "b")]}, "u: a | a: b"),
+    ({"id": 7, "conversations": [v("system", "x"), v("human", "a"), v("gpt", "b"), v("human", "c"), v("gpt", "d")]},
+     "s: x | u: a | a: b | u: c | a: d"),
+    ({"messages": [m("user", "a"), m("assistant", "b")]}, "u: a | a: b"),
+    ({"messages": [m("system", "x"), m("user", "a"), m("assistant", "b"), m("user", "c"), m("assistant", "d")]},
+     "s: x | u: a | a: b | u: c | a: d"),
+    ({"prompt": "a", "completion": " b"}, "u: a | a:  b"),
+    ({"prompt": "法国的首都？", "completion": "巴黎😀"}, "u: 法国的首都？ | a: 巴黎😀"),
+])
+def test_each_format_becomes_the_same_kind_of_conversation(row, expected):
+    assert turns(parse_row(row)) == expected
+
+
+def test_text_is_kept_as_it_is():
+    assert parse_row({"text": " Once upon\na time. "}).item == " Once upon\na time. "
+
+
+def test_task_and_split_are_kept_and_other_keys_left_alone():
+    record = parse_row({"text": "a", "task": "story", "split": "test", "id": [1]}, "file:3")
+    assert (record.task, record.split, record.source) == ("story", "test", "file:3")
+    record = parse_row({"text": "a", "task": 3, "split": ""})
+    assert (record.task, record.split) == ("all", "all")
+
+
+@pytest.mark.parametrize("row, wrong", [
+    ([], "the row is a list, expected an object"),
+    ("text", "the row is text, expected an object"),
+    (None, "the row is null, expected an object"),
+    (True, "the row is true or false, expected an object"),
+    (1.5, "the row is a number, expected an object"),
+    ({}, r"not known from its keys \(none\); expected messages, or conversations"),
+    ({"question": "a", "answer": "b"}, r"not known from its keys \('question', 'answer'\); expected"),
+    ({"instruction": "a"}, "output is missing, expected text"),
+    ({"instruction": 3, "output": "b"}, "instruction is a number, expected text"),
+    ({"instruction": "a", "output": None}, "output is null, expected text"),
+    ({"instruction": "a", "output": "b", "input": ["c"]}, "input is a list, expected text"),
+    ({"instruction": "a", "output": "b", "input": 0}, "input is a number, expected text"),
+    ({"instruction": "a", "output": ""}, "the assistant content is empty, expected text"),
+    ({"instruction": "a", "output": "b", "system": 0}, "the system content is int, expected text"),
+    ({"instruction": "a", "output": "b", "system": " "}, "the system content is empty, expected text"),
+    ({"instruction": "a", "output": "b", "history": 0}, "history must be a list of"),
+    ({"instruction": "a", "output": "b", "history": {}}, "history must be a list of"),
+    ({"instruction": "a", "output": "b", "history": ["ab"]}, "history must be a list of"),
+    ({"instruction": "a", "output": "b", "history": [["a"]]}, "history must be a list of"),
+    ({"instruction": "a", "output": "b", "history": [["a", None]]}, "message 2: .* expected text"),
+    ({"prompt": "a"}, "completion is missing, expected text"),
+    ({"prompt": "a", "completion": {}}, "completion is an object, expected text"),
+    ({"text": None}, "text is null, expected text"),
+    ({"text": " \n"}, "text is empty, expected a document"),
+    ({"text": "a\ud800"}, "lone surrogate .* at character 1: .*remove it"),
+    ({"messages": "a"}, "messages is str, expected a list"),
+    ({"messages": []}, "no user message; expected"),
+    ({"messages": [m("user", "a")]}, "ends with the user; expected an assistant's answer"),
+    ({"messages": [m("user", "a"), m("tool", "b")]}, "message 2: unknown role 'tool': expected one of"),
+    ({"messages": [m("user", "a"), m("user", "b")]}, "turn 2 is by user, expected assistant"),
+    ({"conversations": {}}, "conversations is an object, expected a list of from and value"),
+    ({"conversations": [v("user", "a")]}, "turn 1: from is 'user', expected human, gpt or system"),
+    ({"conversations": [v(["gpt"], "a")]}, r"turn 1: from is \['gpt'\], expected human"),
+    ({"conversations": [v("human", "a"), {"from": "gpt"}]}, "turn 2 must be an object with from and value"),
+    ({"conversations": [v("human", "a"), "b"]}, "turn 2 must be an object with from and value, got 'b'"),
+    ({"conversations": [v("human", "a"), v("gpt", 3)]}, "message 2: the assistant content is int, expected text"),
+    ({"conversations": [v("gpt", "a"), v("human", "b")]}, "turn 1 is by assistant, expected user"),
+])
+def test_a_bad_row_is_refused_with_what_was_expected(row, wrong):
+    with pytest.raises(ValueError, match=wrong):
+        parse_row(row)
+
+
+ROW = '{"prompt": "a", "completion": "b"}'
+
+
+@pytest.mark.parametrize("content, lines", [
+    (f"{ROW}\n{ROW}\n", [1, 2]),
+    (f"{ROW}\n{ROW}", [1, 2]),
+    (f"{ROW}\r\n{ROW}\r\n", [1, 2]),
+    (f"\n\n{ROW}\n  \t\n{ROW}\n\n", [3, 5]),
+    (f"\ufeff{ROW}\r\n\r\n{ROW}", [1, 3]),
+    (f"[{ROW},{ROW}]", [1, 1]),
+    (f"[\n  {ROW},\n  {ROW}\n]\n", [2, 3]),
+    (f"\ufeff\r\n[{ROW}\r\n,\r\n\r\n{ROW}]\r\n", [2, 5]),
+    (f"[\n{ROW.replace(', ', ',' + chr(10))},\n{ROW}]", [2, 4]),
+    (json.dumps([json.loads(ROW)] * 2, indent=2), [2, 6]),
+])
+def test_json_lines_and_arrays_are_read_with_the_line_of_each_row(tmp_path, content, lines):
+    path = write(tmp_path, content)
+    records, bad = read_records([path])
+    assert bad == []
+    assert [turns(record) for record in records] == ["u: a | a: b"] * 2
+    assert [record.source for record in records] == [f"{path}:{line}" for line in lines]
+
+
+def test_line_separators_of_unicode_do_not_end_a_line(tmp_path):
+    text = "a\u2028b\u2029c\x85d\u000b"
+    path = write(tmp_path, json.dumps({"text": text}, ensure_ascii=False) + "\n" + ROW)
+    records, _ = read_records([path])
+    assert records[0].item == text
+    assert records[1].source == f"{path}:2"
+
+
+def test_several_files_of_different_formats_are_read_in_order(tmp_path):
+    rows = [{"instruction": "a", "output": "1"}, {"conversations": [v("human", "b"), v("gpt", "2")]},
+            {"messages": [m("user", "c"), m("assistant", "3")]}, {"prompt": "d", "completion": "4"}]
+    paths = [write(tmp_path, json.dumps([row] if i % 2 else row), f"{i}.json") for i, row in enumerate(rows)]
+    paths.append(write(tmp_path, '{"text": "e"}\n' + ROW, "mixed.jsonl"))
+    records, _ = read_records(paths)
+    assert [turns(record) for record in records if record.item != "e"] == [
+        "u: a | a: 1", "u: b | a: 2", "u: c | a: 3", "u: d | a: 4", "u: a | a: b"]
+    assert [record.source for record in records] == [
+        *(f"{path}:1" for path in paths), f"{paths[-1]}:2"]
+
+
+@pytest.mark.parametrize("content, line, wrong", [
+    (f'{ROW}\n{{"prompt": 1}}\n{ROW}', 2, "prompt is a number, expected text"),
+    (f"{ROW}\n\n{{bad\n", 3, "not JSON: .* at column 2; expected an object"),
+    (f"{ROW}\n{ROW}{ROW}\n", 2, "not JSON: Extra data"),
+    (f"{ROW}\n5\n", 2, "the row is a number, expected an object"),
+    (f"{ROW}\r\n{ROW[:-3]}\r\n", 2, "not JSON"),
+    (ROW.encode() + b'\n{"text": "\xff"}\n', 2, "not UTF-8 at byte 11 of the line; save the file as UTF-8"),
+    (ROW.encode() + b"\n" + ROW.encode("utf-16"), 2, "not UTF-8 at byte 1"),
+    (ROW + '\n{"text": "\\ud800"}', 2, "lone surrogate"),
+    (ROW + '\n{"text": ' + "1" * 5000 + "}", 2, "JSON that cannot be read .*; expected a plain object"),
+    (ROW + '\n{"text": ' + "[" * 100_000 + "}", 2, "JSON that cannot be read .*; expected a plain object"),
+    (ROW + '\n{"text": NaN}', 2, "text is a number, expected text"),
+    (ROW + '\n{"prompt": Infinity, "completion": "b"}', 2, "prompt is a number, expected text"),
+    (f'[\n{ROW},\n\n{{"prompt": 1}}]', 4, "prompt is a number, expected text"),
+    (f"[\n{ROW},\n 5]", 3, "the row is a number, expected an object"),
+    (f"[\n{ROW},\n{ROW},\n]", 4, "not JSON: Expecting value at line 4, column 1; .*rest of the array cannot be read"),
+    (f'[\n{ROW},\n{{"a":\n1,\n}}]', 3, "not JSON: .* at line [45], column .; .*rest of the array cannot be read"),
+    (f"[\n{ROW}\n{ROW}]", 2, "expected , or ] after this element, got '{'"),
+    (f"[\n{ROW},\n{ROW}\n", 3, "expected , or ] after this element, got ''"),
+    (f"[\n{ROW}\n]\n\n{ROW}", 5, "something stands after the array's end; expected nothing more"),
+    (f"[\n{ROW},\n".encode() + b'{"text": "\xff"}]', 3, "not UTF-8; save the file as UTF-8"),
+    (f"[\n{ROW},\n" + "[" * 100_000, 3, "JSON that cannot be read"),
+])
+def test_every_error_names_file_and_line(tmp_path, content, line, wrong):
+    path = write(tmp_path, content)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}:{line}: {wrong}") as refused:
+        read_records([path])
+    assert EXPECTATION.search(str(refused.value))
+    assert len(str(refused.value)) < 400
+
+
+def test_skipping_bad_rows_counts_each_and_keeps_the_others(tmp_path):
+    lines = write(tmp_path, f'{ROW}\n{{bad\n{ROW}\n\n{{"prompt": 1}}\n{ROW}\n')
+    array = write(tmp_path, f'[{ROW},\n{{"x": 1}},\n{ROW},\n{{bad', "array.json")
+    records, bad = read_records([lines, array], skip_bad=True)
+    assert [record.source for record in records] == [
+        f"{lines}:1", f"{lines}:3", f"{lines}:6", f"{array}:1", f"{array}:3"]
+    assert [message.split(": ")[0] for message in bad] == [f"{lines}:2", f"{lines}:5", f"{array}:2", f"{array}:4"]
+
+
+def test_when_no_row_can_be_used_skipping_does_not_hide_it(tmp_path):
+    path = write(tmp_path, '{"a": 1}\n{"b": 2}\n')
+    with pytest.raises(ValueError, match="none of the 2 rows could be used; the first: .*data.jsonl:1: "):
+        read_records([path], skip_bad=True)
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "[]", " [ ] \n", "\ufeff"])
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_file_without_rows_is_refused_by_name(tmp_path, content, skip_bad):
+    good, empty = write(tmp_path, ROW), write(tmp_path, content, "empty.json")
+    with pytest.raises(ValueError, match=r"empty\.json: holds no rows; expected JSON lines or a JSON array"):
+        read_records([good, empty], skip_bad)
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_missing_file_or_a_folder_is_refused_by_name(tmp_path, skip_bad):
+    for path in (tmp_path / "missing.jsonl", tmp_path):
+        with pytest.raises(ValueError, match=f"{re.escape(str(path))}: no such file; expected"):
+            read_records([path], skip_bad)
+
+
+# Random rows. A second reading, written apart from the first, says which rows are good and what they hold.
+
+def good_text(value):
+    return isinstance(value, str) and value.strip() != "" and not re.search("[\ud800-\udfff]", value)
+
+
+def second_reading(line):
+    """[(role, content), ...] of a line of bytes, its text if the row is plain text, None if the row is bad."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict):
+        return None
+    if "messages" in row or "conversations" in row:
+        key, who, what = ("messages", "role", "content") if "messages" in row else ("conversations", "from", "value")
+        names = {"human": "user", "gpt": "assistant", "system": "system"} if who == "from" else {r: r for r in ROLES}
+        if not isinstance(row[key], list):
+            return None
+        found = []
+        for turn in row[key]:
+            if not isinstance(turn, dict) or not isinstance(turn.get(who), str) or turn[who] not in names:
+                return None
+            found.append((names[turn[who]], turn.get(what)))
+    elif "instruction" in row:
+        system, history, given = row.get("system"), row.get("history"), row.get("input")
+        found = [] if system is None or system == "" else [("system", system)]
+        for pair in [] if history is None or history == "" else history if isinstance(history, list) else [None]:
+            if not isinstance(pair, list) or len(pair) != 2:
+                return None
+            found += [("user", pair[0]), ("assistant", pair[1])]
+        if not isinstance(row["instruction"], str) or not (given is None or isinstance(given, str)):
+            return None
+        asked = row["instruction"] + ("\n" + given if given is not None and given.strip() else "")
+        found += [("user", asked), ("assistant", row.get("output"))]
+    elif "prompt" in row:
+        found = [("user", row["prompt"]), ("assistant", row.get("completion"))]
+    else:
+        return row["text"] if good_text(row.get("text")) else None
+    if not all(good_text(content) for _, content in found):
+        return None
+    order = "".join(role[0] for role, _ in found)
+    return found if re.fullmatch("s?(ua)+", order) else None
+
+
+def check_rendered(record, expected):
+    """Walk the ids: special tokens must stand in order, contents between them, the mask on answers and their ends."""
+    rendered = render_record(record, TOKENIZER)
+    ids, mask = rendered.ids, rendered.loss_mask
+    assert len(ids) == len(mask)
+    begin, end = TOKENIZER.special(END_OF_TEXT), TOKENIZER.special(END_OF_TURN)
+    if isinstance(expected, str):
+        assert ids == [begin, *expected.encode(), begin]
+        assert mask == [0] + [1] * (len(ids) - 1)
+        return
+    assert (ids[0], mask[0]) == (begin, 0)
+    at = 1
+    for role, content in expected:
+        stop = ids.index(end, at)
+        assert ids[at] == TOKENIZER.special(ROLES[role])
+        assert bytes(ids[at + 1:stop]) == content.encode()
+        assert mask[at:stop + 1] == [0] + [int(role == "assistant")] * (stop - at)
+        at = stop + 1
+    assert at == len(ids)
+
+
+def random_string(rng):
+    parts = [*SPECIAL_TOKENS, "a", "Hello", " ", "\n", "你好", "é", "😀", "\x00", "\u2028", '"', "\\", "</s>", "[INST]"]
+    return "".join(rng.choices(parts, k=rng.randrange(1, 6)))
+
+
+def random_row(rng):
+    """A row of one of the formats, good but for blank strings and a last turn that may be the user's."""
+    def text():
+        return random_string(rng)
+
+    row = {"task": "x"} if rng.random() < 0.2 else {}
+    kind = rng.randrange(5)
+    if kind < 2:
+        key, who, what, names = [("messages", "role", "content", ("system", "user", "assistant")),
+                                 ("conversations", "from", "value", ("system", "human", "gpt"))][kind]
+        order = [0] * (rng.random() < 0.3) + [1, 2] * rng.randrange(1, 4) + [1] * (rng.random() < 0.1)
+        row[key] = [{who: names[i], what: text()} for i in order]
+    elif kind == 2:
+        row |= {"instruction": text(), "output": text()}
+        if rng.random() < 0.5:
+            row["input"] = rng.choice(["", " ", None, text()])
+        if rng.random() < 0.3:
+            row["system"] = rng.choice(["", None, text()])
+        if rng.random() < 0.3:
+            row["history"] = [[text(), text()] for _ in range(rng.randrange(3))]
+    elif kind == 3:
+        row |= {"prompt": text(), "completion": text()}
+    else:
+        row["text"] = text()
+    return row
+
+
+def spoil(rng, row):
+    """Remove, rename, double or replace something, anywhere in the row."""
+    places = []
+
+    def visit(part):
+        for key in list(part) if isinstance(part, dict) else range(len(part)):
+            places.append((part, key))
+            if isinstance(part[key], (dict, list)):
+                visit(part[key])
+
+    visit(row)
+    part, key = rng.choice(places)
+    action = rng.randrange(6)
+    if action == 0:
+        del part[key]
+    elif action == 1 and isinstance(part, list):
+        part.insert(key, part[key])
+    elif action == 2 and isinstance(part, dict):
+        part[rng.choice(["text", "prompt", "instruction", "role", "from", "\ud800", "x" * 100])] = part.pop(key)
+    else:
+        part[key] = rng.choice([
+            None, True, False, 0, 7, 1.5, -0.0, float("nan"), float("inf"), 10 ** 4000, "", " \n", [], {}, [[]], [None],
+            ["user", "a"], {"role": "user"}, "\ud800", "a\udfff", "user", "assistant", "gpt", "tool", "@digits@",
+            "@deep@", "@deep@", random_string(rng)])
+
+
+def random_line(rng):
+    """One line of bytes without a line end: good, spoilt as a row, or damaged as bytes."""
+    row = random_row(rng)
+    while row and rng.random() < 0.45:
+        spoil(rng, row)
+    if rng.random() < 0.03:
+        row = rng.choice([[], [row], None, "text", 5, {}])
+    line = json.dumps(row, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
+    depth = rng.choice([10, 100, 500]) if rng.random() < 0.98 else 100_000
+    line = line.replace(b'"@deep@"', b"[" * depth + b"]" * depth).replace(b'"@digits@"', b"9" * 5000)
+    if rng.random() < 0.15:
+        at = rng.randrange(len(line) + 1)
+        line = rng.choice([
+            line[:at], line[at:], line[:at] + line[at + 1:], line[:at] + b"\xff" + line[at:], line + line,
+            line[:at] + bytes([rng.choice([*range(10), *range(11, 256)])]) + line[at:],
+            b"", b" \t\r", b"\xef\xbb\xbf" + line])
+    return line
+
+
+@pytest.fixture(scope="module")
+def lines():
+    rng = random.Random(0)
+    found = [b'{"text": "the first row"}'] + [random_line(rng) for _ in range(10_000)]
+    megabyte = "<|assistant|> \\ud83d\\ude00 你好 \\n" * 28_000
+    found += [f'{{"text": "{megabyte}"}}'.encode(), f'{{"prompt": "{megabyte}", "completion": "a"}}'.encode(),
+              f'{{"messages": [{{"role": "{megabyte}", "content": "a"}}]}}'.encode(),
+              f'{{"instruction": "a", "output": "{" " * 1_000_000}"}}'.encode(), f'{{"{megabyte}": 1}}'.encode()]
+    return found
+
+
+def test_random_rows_are_read_right_or_refused_with_file_and_line(tmp_path, lines):
+    path = write(tmp_path, b"\n".join(lines))
+    records, bad = read_records([path], skip_bad=True)
+    records = {int(record.source.removeprefix(f"{path}:")): record for record in records}
+    bad = {int(message.removeprefix(f"{path}:").split(": ")[0]): message for message in bad}
+    for number, line in enumerate(lines, 1):
+        expected = second_reading(line)
+        if not line.strip():
+            assert number not in records and number not in bad
+        elif expected is None:
+            message = bad[number]
+            assert message.startswith(f"{path}:{number}: ")
+            assert EXPECTATION.search(message) and len(message) < 600, message[:600]
+            assert number not in records
+        else:
+            assert number in records, (line[:300], bad.get(number))
+            check_rendered(records[number], expected)
+    assert len(records) > 3000 and len(bad) > 3000
+
+
+def test_random_rows_by_themselves_raise_nothing_but_a_value_error_of_their_line(tmp_path, lines):
+    for line in random.Random(1).sample(lines, 500):
+        path = write(tmp_path, b"\n" + b'{"text": "a"}\n' + line)
+        if not line.strip() or second_reading(line) is not None:
+            assert len(read_records([path])[0]) == 1 + bool(line.strip())
+        else:
+            with pytest.raises(ValueError, match=f"^{re.escape(str(path))}:3: "):
+                read_records([path])
+
+
+def test_random_rows_in_one_array_are_read_as_on_lines_of_their_own(tmp_path, lines):
+    whole = []
+    for line in lines:
+        try:
+            json.loads(line.decode("utf-8"))
+            whole.append(line)
+        except (ValueError, RecursionError):
+            pass
+    path = write(tmp_path, b"[\n" + b",\n".join(whole) + b"\n]")
+    records, bad = read_records([path], skip_bad=True)
+    good = [number for number, line in enumerate(whole, 2) if second_reading(line) is not None]
+    assert [record.source for record in records] == [f"{path}:{number}" for number in good]
+    assert len(records) + len(bad) == len(whole)
+    assert all(re.match(rf"{re.escape(str(path))}:\d+: ", message) for message in bad)
+
+
+@pytest.mark.parametrize("row", [
+    '{"messages": [@]}', '{"conversations": [@]}', '{"conversations": [{"from": @, "value": "a"}]}',
+    '{"history": @, "instruction": "a", "output": "b"}', '{"text": @}', '{"text": "a", "b": @}',
+])
+def test_brackets_nested_as_deep_as_can_just_be_read_are_no_trap(row):
+    """Reading and printing a nested value both recurse; one must not fail where the other did not."""
+    for depth in range(850, 1000):
+        try:
+            parsed = json.loads(row.replace("@", "[" * depth + "]" * depth))
+        except RecursionError:
+            break
+        try:
+            parse_row(parsed)
+        except ValueError as error:
+            assert len(str(error)) < 300

@@ -1,0 +1,178 @@
+"""`python -m minisft.train` from end to end: on a small model for the details, on the shipped one for the promise."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from minisft import train
+from minisft.checkpoint import load_model, save_model
+from minisft.conversation import Conversation, render
+from minisft.evaluate import split_shares
+from minisft.model import GPT, GPTConfig
+from minisft.records import read_records
+from minisft.tokenizer import Tokenizer
+from minisft.train import prepare, tune
+
+TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
+ROWS = {
+    "alpaca.json": json.dumps([{"instruction": "Say a", "input": "", "output": "a"}] * 3),
+    "sharegpt.jsonl": json.dumps({"conversations": [{"from": "human", "value": "b?"}, {"from": "gpt", "value": "b"}]}),
+    "messages.jsonl": json.dumps({"messages": [{"role": "user", "content": "c?"},
+                                               {"role": "assistant", "content": "c"}]}),
+    "pairs.jsonl": json.dumps({"prompt": "d?", "completion": "d"}),
+    "text.jsonl": json.dumps({"text": "e is a letter. " * 20}),
+}
+
+
+@pytest.fixture
+def base(tmp_path):
+    torch.manual_seed(0)
+    save_model(tmp_path / "base.pt", GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16)), TOKENIZER)
+    return str(tmp_path / "base.pt")
+
+
+def write(folder, rows):
+    for name, content in rows.items():
+        (folder / name).write_text(content + "\n", encoding="utf-8")
+    return [str(folder / name) for name in rows]
+
+
+def run(base, folder, files, *flags):
+    train.main(["--base", base, "--out", str(folder / "run"), "--device", "cpu", "--steps", "3", *flags,
+                "--data", *files])
+    return folder / "run"
+
+
+def test_every_format_trains_in_one_run(base, tmp_path, capsys):
+    files = write(tmp_path, ROWS)
+    folder = run(base, tmp_path, files, "--eval", files[2])
+    shown = capsys.readouterr().out
+    assert "exact match" in shown and "before" in shown and "after" in shown
+    assert {path.name for path in folder.iterdir()} == {
+        "model.pt", "state.pt", "log.jsonl", "training.png", "report.md", "results.json"}
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log] == [1, 2, 3] and all(row["targets"] > 0 for row in log)
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    assert "training.png" in report and "c?" in report
+
+
+def test_the_base_file_is_not_touched_and_the_model_is_changed(base, tmp_path):
+    original, before = open(base, "rb").read(), load_model(base)[0]
+    folder = run(base, tmp_path, write(tmp_path, ROWS))
+    assert open(base, "rb").read() == original
+    after, tokenizer = load_model(folder)
+    assert tokenizer.to_dict() == TOKENIZER.to_dict()
+    assert any(not torch.equal(p, q) for p, q in zip(before.parameters(), after.parameters()))
+
+
+def test_your_own_rows_are_partly_kept_back_to_evaluate_on(base, tmp_path, capsys):
+    rows = "\n".join(json.dumps({"prompt": f"{n}?", "completion": f"{n}"}) for n in range(100))
+    folder = run(base, tmp_path, write(tmp_path, {"own.jsonl": rows}))
+    shown = capsys.readouterr().out
+    assert "kept 5 of 100 rows back" in shown and "95 conversations" in shown and "held_out" in shown
+    assert json.loads((folder / "results.json").read_text())["after"]["counts"][0][::3] == ["held_out", 5]
+
+
+@pytest.mark.parametrize("flags", [["--pack"], ["--accumulate", "4"], ["--pack", "--accumulate", "3"]])
+def test_packing_and_accumulating_change_nothing_but_rounding(base, tmp_path, flags):
+    files = write(tmp_path, ROWS)
+    plain, other = (run(base, folder, files, *more) for folder, more in (
+        (tmp_path / "a", []), (tmp_path / "b", flags)))
+    for p, q in zip(load_model(plain)[0].parameters(), load_model(other)[0].parameters()):
+        torch.testing.assert_close(p, q, atol=1e-4, rtol=0)
+
+
+def test_bfloat16_trains_on_a_cpu(base, tmp_path):
+    folder = run(base, tmp_path, write(tmp_path, ROWS), "--dtype", "bfloat16")
+    assert load_model(folder)[0].wte.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--base", "nowhere.pt"], "nowhere.pt does not exist"),
+    (["--data", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
+    (["--resume", "--out", "nowhere"], "does not exist"),
+    (["--device", "cuda:99"], "try --device cpu"),
+])
+def test_what_is_not_there_is_named(base, tmp_path, flags, message):
+    files = write(tmp_path, ROWS)
+    arguments = ["--base", base, "--out", str(tmp_path / "run"), "--steps", "1", "--data", *files, *flags]
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        train.main(arguments)
+
+
+def test_a_bad_row_stops_before_training_or_is_skipped_and_counted(base, tmp_path, capsys):
+    file = tmp_path / "bad.jsonl"
+    file.write_text('{"prompt": "a?", "completion": "a"}\n{"prompt": "b?"}\n', encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"bad\.jsonl:2: "):
+        run(base, tmp_path, [str(file)])
+    assert not (tmp_path / "run").exists()
+    run(base, tmp_path, [str(file)], "--skip-bad")
+    assert "skipped 1 bad rows" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_the_context_is_said(base, tmp_path, capsys):
+    rows = [[("u" * 20, "a" * 10), ("u" * 20, "a" * 30)], [("u" * 80, "a")], [("u", "a")]]
+    lines = [json.dumps({"messages": [{"role": role, "content": text} for pair in row
+                                      for role, text in zip(("user", "assistant"), pair)]}) for row in rows]
+    run(base, tmp_path, write(tmp_path, {"long.jsonl": "\n".join(lines)}))
+    shown = capsys.readouterr().out
+    assert "1 conversations are longer than the context" in shown and "long.jsonl:1" in shown
+    assert "1 conversations are left out" in shown and "long.jsonl:2" in shown
+    with pytest.raises(SystemExit, match="nothing is left to train on"):
+        run(base, tmp_path / "again", write(tmp_path, {"long.jsonl": lines[1]}))
+
+
+def test_steps_and_epochs_together_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--steps", "3", "--epochs", "1"])
+    assert "give one of them" in capsys.readouterr().err
+
+
+def test_the_runs_number_themselves(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "ROOT", tmp_path)
+    files = write(tmp_path, ROWS)
+    for number in (1, 2):
+        train.main(["--base", base, "--steps", "1", "--data", *files, "--device", "cpu"])
+        assert (tmp_path / "checkpoints" / f"run-{number}" / "model.pt").exists()
+
+
+def test_tuning_is_the_same_every_time_and_follows_the_seed(base):
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
+    examples = [render(Conversation.from_messages(turns[:1] + [{**turns[1], "content": "y" * n}]), TOKENIZER)
+                for n in range(1, 40)]
+
+    def losses(seed):
+        model, _ = load_model(base)
+        return [record.loss for record in tune(model, examples, 4, batch_size=4, seed=seed)]
+
+    assert losses(0) == losses(0) != losses(1)
+
+
+def test_documents_of_plain_text_are_cut_and_never_lost():
+    record = read_records_of({"text": "abcdefgh" * 40})
+    examples, notes = prepare([record], TOKENIZER, 64)
+    assert not notes and sum(sum(example.loss_mask) for example in examples) == 8 * 40 + 1
+
+
+def read_records_of(row):
+    from minisft.records import parse_row
+    return parse_row(row)
+
+
+def test_the_default_run_turns_a_base_that_continues_into_one_that_follows(tmp_path):
+    train.main(["--out", str(tmp_path / "run"), "--device", "cpu"])
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+
+    def share(when, split):
+        (right, n), = [count[2:] for count in results[when]["counts"] if count[:2] == [split, "all"]]
+        assert n >= 500
+        return right / n
+
+    for split in ("new_passage", "new_wording", "new_attribute"):
+        assert share("before", split) < 0.05
+    assert share("after", "new_passage") >= 0.95
+    model, tokenizer = load_model(tmp_path / "run")
+    records, _ = read_records(train.TEST_FILES[:1])
+    assert split_shares(train.answer_all(model, tokenizer, records))["new_passage"] == share("after", "new_passage")

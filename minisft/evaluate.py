@@ -21,7 +21,7 @@ import torch
 
 from minisft.batching import fit, length_buckets, pad
 from minisft.checkpoint import load_model
-from minisft.config import option, parse, shipped
+from minisft.config import at_least, option, parse, shipped
 from minisft.conversation import Conversation, render_prompt
 from minisft.generate import generate
 from minisft.loss import sft_loss
@@ -112,10 +112,12 @@ def mean_loss(model, examples, batch_size=64):
     training = model.training
     model.eval()
     total, targets = 0.0, 0
-    for chosen in length_buckets([len(example.ids) for example in examples], batch_size, random.Random(0)):
-        loss, n = sft_loss(model, pad([examples[i] for i in chosen]).to(model.device))
-        total, targets = total + loss.item(), targets + n
-    model.train(training)
+    try:
+        for chosen in length_buckets([len(example.ids) for example in examples], batch_size, random.Random(0)):
+            loss, n = sft_loss(model, pad([examples[i] for i in chosen]).to(model.device))
+            total, targets = total + loss.item(), targets + n
+    finally:
+        model.train(training)
     return total / max(1, targets)
 
 
@@ -142,6 +144,9 @@ class EvaluateConfig:
     data: tuple = option(TEST_FILES, "files to evaluate on, in any format that training takes")
     show: int = option(0, "number of wrong answers to print for each split")
     device: str = option("auto", "auto, cpu, cuda, mps, ...: where to compute; auto takes a GPU if there is one")
+
+    def __post_init__(self):
+        at_least(self, show=0)
 
 
 def pick_device(name):

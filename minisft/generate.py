@@ -57,7 +57,7 @@ def pad_left(prompts, device):
     return ids, None if bool(real.all()) else real
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate_steps(model, prompts, max_new_tokens, stop=(), sampling=Sampling(), generator=None):
     """Yield, at each step, {row: token} for the rows that are not finished.
 

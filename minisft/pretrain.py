@@ -17,6 +17,7 @@ import platform
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 import torch
 
@@ -32,9 +33,9 @@ from minisft.records import read_records, render_record
 from minisft.run import check_unused, new_folder, newest_folder, read_log, resumed_settings, train_in
 from minisft.tokenizer import Tokenizer
 from minisft.world.probe import recall_probe
-from minisft.world.prose import document
+from minisft.world.prose import document, refrain
 
-PIECES = 4  # a step is cut into this many pieces, which is faster on a CPU: their activations fit its cache
+PIECES = 2  # a step is cut into this many pieces, which is faster on a CPU: their activations fit its cache
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class PretrainConfig:
     data: tuple = option((), "your own files of text rows; without them, the town's prose, made as it is needed")
     tokenizer: str = option(shipped("data/tokenizer.json"), "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
-    steps: int = option(4000, "optimizer steps")
-    batch_size: int = option(64, "documents in a step")
-    lr: float = option(2e-3, "highest learning rate; warm-up over 100 steps, then cosine to a tenth of it")
+    steps: int = option(7000, "optimizer steps")
+    batch_size: int = option(32, "documents in a step")
+    lr: float = option(3e-3, "highest learning rate; warm-up over 100 steps, then cosine to a tenth of it")
     weight_decay: float = option(0.1, "decay of matrices per step, times the learning rate")
     n_layer: int = option(3, "layers")
     n_head: int = option(4, "attention heads")
@@ -60,12 +61,27 @@ class PretrainConfig:
         at_least(self, steps=1, batch_size=1, n_layer=1, n_head=1, n_embd=1, block_size=8, save_every=1, lr=0)
 
 
+def share_of_refrains(step):
+    """How many documents of a step are refrains beyond their share of the mixture: 60%, then less, none after 1,000.
+
+    >>> share_of_refrains(0), share_of_refrains(500), share_of_refrains(750), share_of_refrains(1000)
+    (0.6, 0.6, 0.3, 0.0)
+    """
+    return 0.6 * min(1.0, max(0.0, 2 - step / 500))
+
+
 def prose_windows(tokenizer, batch_size, block_size, seed, start=0):
-    """Windows of the town's prose without end; what a step sees depends on the seed and its number alone."""
+    """Windows of the town's prose without end; what a step sees depends on the seed and its number alone.
+
+    The first steps hold many refrains. A song that repeats its line rewards looking back at every word, a portrait
+    only at its values; having learnt it from the one, the model has it for the other.
+    """
     step = start
     while True:
         rng = random.Random(f"prose step {seed} {step}")
-        documents = (render_text(document(rng), tokenizer) for _ in range(batch_size))
+        sung = share_of_refrains(step)
+        documents = (render_text(refrain(rng) if rng.random() < sung else document(rng), tokenizer)
+                     for _ in range(batch_size))
         pieces = [piece for rendered in documents for piece in cut_text(rendered, block_size)]
         yield [pack(part, block_size) for part in (pieces[i::PIECES] for i in range(PIECES)) if part]
         step += 1
@@ -115,7 +131,7 @@ def pretrain(config):
     settings = {"config": asdict(config)}
     if not train_in(folder, model, optimizer, windows_from, lr_at, config.steps, settings, state, config.save_every,
                     dtype=config.dtype):
-        print(f"stopped and saved; go on with: python -m minisft.pretrain --resume --out {folder}")
+        print(f"stopped and saved; go on with: python -m minisft.pretrain --resume --out {quote(str(folder))}")
         return folder
     save_model(folder / "model.pt", model, tokenizer)
     figures = base_figures(model, tokenizer, folder, config, device)
@@ -147,6 +163,8 @@ def main(argv=None):
         pretrain(config)
     except (ValueError, NonFiniteLoss) as error:
         raise SystemExit(f"minisft.pretrain: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nminisft.pretrain: broken off; go on from the last saved step with --resume") from None
 
 
 if __name__ == "__main__":

@@ -12,20 +12,20 @@ import json
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import islice
-from math import ceil
+from math import ceil, inf
+from shlex import quote
 
 import torch
 
-from minisft import plots
 from minisft.batching import cut_text, fit, step_batches
-from minisft.checkpoint import load_model, save_model, write_atomically
+from minisft.checkpoint import load_model, save_model
 from minisft.config import ROOT, at_least, option, parse, shipped
-from minisft.conversation import Conversation
-from minisft.evaluate import TEST_FILES, answer_all, exact_match, mean_loss, pick_device, table
+from minisft.evaluate import TEST_FILES, pick_device
 from minisft.loop import NonFiniteLoss, train_steps
 from minisft.optim import AdamW, parameter_groups, warmup_cosine
 from minisft.records import read_records, render_record
-from minisft.run import check_unused, new_folder, newest_folder, read_log, resumed_settings, train_in
+from minisft.report import assess, write_report
+from minisft.run import check_unused, new_folder, newest_folder, resumed_settings, train_in
 
 TRAIN_FILES = (shipped("data/train.jsonl"),)
 
@@ -52,7 +52,9 @@ class TrainConfig:
     dtype: str = option("float32", "number format of the forward pass", choices=("float32", "bfloat16"))
 
     def __post_init__(self):
-        at_least(self, steps=1, epochs=0, batch_size=1, accumulate=1, save_every=1, lr=0, weight_decay=0)
+        at_least(self, steps=1, batch_size=1, accumulate=1, save_every=1, lr=0, weight_decay=0)
+        if self.epochs is not None and not 0 < self.epochs < inf:
+            raise ValueError(f"--epochs must be above 0, got {self.epochs}")
         if self.steps and self.epochs:
             raise ValueError("--steps and --epochs both say how long to train; give one of them")
 
@@ -109,29 +111,6 @@ def fingerprint(examples):
     return digest.hexdigest()[:16]
 
 
-def assess(model, tokenizer, records):
-    """What a model can do: {"counts": [[split, task, right, n]], "loss": {split: x}, "answers": five examples}."""
-    if not records:
-        return {"counts": [], "loss": {}, "answers": []}
-    answers = answer_all(model, tokenizer, records)
-    by_split = {}
-    for record in records:
-        rendered = fit(render_record(record, tokenizer), model.config.block_size)
-        if rendered:
-            by_split.setdefault(record.split, []).append(rendered)
-    shown = {}
-    for record, answer in zip(records, answers):
-        if isinstance(record.item, Conversation):
-            question = "\n".join(message.content for message in record.item.messages[:-1])
-            key = answer.task if answer.task != "all" else answer.question
-            shown.setdefault(key, [question, answer.expected, answer.given])
-    return {
-        "counts": [[*key, *count] for key, count in exact_match(answers).items()],
-        "loss": {split: mean_loss(model, examples) for split, examples in by_split.items()},
-        "answers": list(shown.values())[:5],
-    }
-
-
 def recipe(model, examples, steps, config):
     """What the loop needs beside the model: (optimizer, lr_at, windows_from)."""
     optimizer = AdamW(parameter_groups(model, config.weight_decay))
@@ -182,76 +161,12 @@ def train(config):
     optimizer, lr_at, windows_from = recipe(model, examples, steps, config)
     if not train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, state, config.save_every,
                     dtype=config.dtype):
-        print(f"stopped and saved; go on with: python -m minisft.train --resume --out {folder}")
+        print(f"stopped and saved; go on with: python -m minisft.train --resume --out {quote(str(folder))}")
         return folder
     save_model(f"{folder}/model.pt", model, tokenizer)
     after = assess(model, tokenizer, eval_records)
-    report(folder, config, before, after)
+    write_report(folder, asdict(config), before, after)
     return folder
-
-
-def _counts(assessed):
-    return {(split, task): (right, n) for split, task, right, n in assessed["counts"]}
-
-
-def report(folder, config, before, after):
-    """Print the outcome and write report.md, results.json and training.png into the run folder."""
-    log = read_log(folder)
-    splits = list(after["loss"])
-    shares = {split: [_share(assessed, split) for assessed in (before, after)] for split in splits}
-    plots.training(f"{folder}/training.png", log, shares)
-    summary = [f"{split}: exact match {old:.1%} -> {new:.1%}, loss {before['loss'][split]:.3f} -> "
-               f"{after['loss'][split]:.3f}" for split, (old, new) in shares.items()]
-    tables = table(_counts(after)) if splits else ["nothing was evaluated"]
-    examples = [(question, expected, old, new) for (question, expected, old), (_, _, new)
-                in zip(before["answers"], after["answers"])]
-    print("\n" + "\n".join(tables + [""] + summary))
-    for question, expected, old, new in examples:
-        print(f"\n> {question}\n  expected  {expected}\n  before    {_one_line(old)}\n  after     {_one_line(new)}")
-    print(f"\nmodel, log, figure and report are in {folder}; talk to it: python -m minisft.chat --model {folder}")
-
-    seconds = sum(row["seconds"] for row in log)
-    quoted = "\n".join(f"| {_one_line(question)} | {expected} | {_one_line(old)} | {_one_line(new)} |"
-                       for question, expected, old, new in examples)
-    text = f"""# Run {folder}
-
-{len(log)} steps in {seconds:.0f} s of training, {sum(row['targets'] for row in log):,} supervised tokens;
-last loss {log[-1]['loss']:.3f}.
-
-![loss and exact match](training.png)
-
-{chr(10).join('- ' + line for line in summary)}
-
-## Exact match after tuning
-
-```
-{chr(10).join(tables)}
-```
-
-## Answers
-
-| question | expected | before | after |
-| --- | --- | --- | --- |
-{quoted}
-
-## Settings
-
-```json
-{json.dumps(asdict(config), indent=2, ensure_ascii=False)}
-```
-"""
-    write_atomically(f"{folder}/report.md", text.encode())
-    results = {"before": before, "after": after}
-    write_atomically(f"{folder}/results.json", json.dumps(results, ensure_ascii=False, indent=1).encode())
-
-
-def _share(assessed, split):
-    right, n = _counts(assessed)[split, "all"]
-    return right / n
-
-
-def _one_line(text):
-    return text.replace("\n", " / ").replace("|", "\\|").strip() or "(nothing)"
 
 
 def main(argv=None):
@@ -259,7 +174,8 @@ def main(argv=None):
     try:
         train(config)
     except (ValueError, NonFiniteLoss) as error:
-        hint = "; state.pt keeps the last good step: try a smaller --lr" if isinstance(error, NonFiniteLoss) else ""
+        spoilt = isinstance(error, NonFiniteLoss)
+        hint = "; state.pt keeps the last saved step; start a new run with a smaller --lr" if spoilt else ""
         raise SystemExit(f"minisft.train: {error}{hint}") from None
     except KeyboardInterrupt:
         raise SystemExit("\nminisft.train: broken off; go on from the last saved step with --resume") from None

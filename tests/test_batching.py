@@ -162,8 +162,10 @@ def test_pack_rows_hold_every_index_once_and_no_row_is_too_long(lengths, block_s
 
 
 def test_packed_rows_worked_by_hand():
-    assert pack_rows([2, 5, 3, 4, 6], 11) == [[4, 2, 0], [1, 3]]  # 6+3+2 and 5+4
+    # 6+3+2 and 5+4 leave 2 of 22 slots empty, 6 and 5+2 and 4+3 leave 1 of 21, and four rows leave 4 of 24
+    assert pack_rows([2, 5, 3, 4, 6], 11) == [[4], [1, 0], [3, 2]]
     assert pack_rows([2, 5, 3, 4, 6], 10) == [[4], [1, 0], [3, 2]]  # two rows would hold 9 each when 2 comes
+    assert pack_rows([3, 3, 3, 3], 100) == [[0, 1, 2, 3]]  # of equally full layouts the one with fewest rows
     batch = pack([Rendered([7, 8, 9], [0, 1, 1]), Rendered([5, 6], [0, 1]), Rendered([1, 2, 3, 4], [0, 0, 0, 1])], 5)
     assert batch.ids.tolist() == [[1, 2, 3, 4, 0], [7, 8, 9, 5, 6]]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]]

@@ -65,15 +65,16 @@ def test_logits_equal_a_forward_pass_written_out_by_hand():
     assert torch.allclose(model(ids)[0], forward_by_hand(model, ids[0]), rtol=0, atol=1e-12)
 
 
-def test_the_start_is_gpt2s():
+@pytest.mark.parametrize("n_embd, normal", [(768, 0.02), (192, 0.04)])
+def test_the_start_is_gpt2s_scaled_to_the_width(n_embd, normal):
     torch.manual_seed(0)
-    model = GPT(GPTConfig(vocab_size=400, block_size=128, n_layer=8, n_head=4, n_embd=64))
+    model = GPT(GPTConfig(vocab_size=400, block_size=128, n_layer=8, n_head=4, n_embd=n_embd))
     for name, parameter in model.named_parameters():
         if parameter.dim() < 2:
             expected = 1.0 if name.split(".")[-2].startswith("ln_") and name.endswith("weight") else 0.0
             assert torch.equal(parameter, torch.full_like(parameter, expected)), name
         else:
-            std = 0.02 / 4 if name.endswith("c_proj.weight") else 0.02  # sqrt(2 * 8 layers) = 4
+            std = normal / 4 if name.endswith("c_proj.weight") else normal  # sqrt(2 * 8 layers) = 4
             n = parameter.numel()
             assert abs(parameter.std().item() / std - 1) < 4.5 / math.sqrt(2 * n), name
             assert abs(parameter.mean().item()) < 4.5 * std / math.sqrt(n), name
@@ -83,7 +84,7 @@ def test_a_fresh_model_gives_every_token_about_the_same_probability():
     torch.manual_seed(0)
     model = GPT(GPTConfig(vocab_size=50, block_size=8, n_layer=4, n_head=2, n_embd=16))
     ids, targets = random_ids(4, 8, vocab_size=50), random_ids(32, vocab_size=50, seed=1)
-    assert abs(F.cross_entropy(model(ids).flatten(0, 1), targets).item() - math.log(50)) < 0.1
+    assert abs(F.cross_entropy(model(ids).flatten(0, 1), targets).item() - math.log(50)) < 0.25
 
 
 def test_the_same_generator_seed_gives_the_same_start():

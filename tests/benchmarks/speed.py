@@ -46,7 +46,7 @@ from minisft.tokenizer import Tokenizer
 
 TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 LR, DECAY, BETAS = 1e-4, 0.01, (0.9, 0.999)  # torch's default decay and betas, so that both sides do the same sums
-CLAIM = "padded in length buckets (the claim)"
+CLAIM = "packed (the claim)"
 AGREEMENT = 1e-3  # largest difference of two losses that count as the same
 
 
@@ -168,8 +168,8 @@ def layouts_of(shape, examples):
     layouts = {"padded, the peer's own batches": lambda: ([pad(batch)] for batch in shuffled)}
     if shape.steps == 1:  # then a bucket is the peer's own batch
         layouts = {}
-    layouts[CLAIM] = lambda: islice(step_batches(examples, shape.batch_size, 0), shape.steps)
-    layouts["packed"] = lambda: islice(step_batches(examples, shape.batch_size, 0, block_size=block_size), shape.steps)
+    layouts["padded in length buckets"] = lambda: islice(step_batches(examples, shape.batch_size, 0), shape.steps)
+    layouts[CLAIM] = lambda: islice(step_batches(examples, shape.batch_size, 0, block_size=block_size), shape.steps)
     return layouts
 
 

@@ -57,6 +57,18 @@ def pad_left(prompts, device):
     return ids, None if bool(real.all()) else real
 
 
+def read_prompts(model, ids, real, lengths, cache):
+    """The trunk's output over left-padded prompts, which fill the cache. ids, real: from `pad_left`; lengths: (B,)."""
+    if real is None:
+        return model.trunk(model.embed(ids), cache)
+    T = ids.shape[1]
+    positions = (torch.arange(T, device=ids.device) - (T - lengths)[:, None]).clamp(min=0)  # (B, T)
+    causal = torch.ones(T, T, dtype=torch.bool, device=ids.device).tril()
+    # a padding slot may look at itself, or its softmax would be 0 / 0
+    mask = causal & real[:, None] | torch.eye(T, dtype=torch.bool, device=ids.device)  # (B, T, T)
+    return model.trunk(model.embed(ids, positions), cache, mask[:, None])
+
+
 @torch.inference_mode()
 def generate_steps(model, prompts, max_new_tokens, stop=(), sampling=Sampling(), generator=None):
     """Yield, at each step, {row: token} for the rows that are not finished.
@@ -74,31 +86,22 @@ def generate_steps(model, prompts, max_new_tokens, stop=(), sampling=Sampling(),
     training = model.training
     model.eval()
     try:
-        ids, real = pad_left(prompts, model.device)
-        B, T = ids.shape
-        rows = torch.arange(B, device=model.device)  # the prompts that the rows of the batch belong to
+        rows = list(range(len(prompts)))  # the prompts that the rows of the batch belong to
+        limits = [min(max_new_tokens, model.config.block_size - len(prompt)) for prompt in prompts]
         positions = torch.tensor([len(prompt) for prompt in prompts], device=model.device)  # of the next token
-        room = min(max_new_tokens, model.config.block_size - shortest)
-        cache = KVCache(model.config, B, T + room, model.device, model.wte.weight.dtype)
-        where, mask = None, None
-        if real is not None:
-            where = (torch.arange(T, device=model.device) - (T - positions)[:, None]).clamp(min=0)  # (B, T)
-            causal = torch.ones(T, T, dtype=torch.bool, device=model.device).tril()
-            # a padding slot may look at itself, or its softmax would be 0 / 0
-            mask = (causal & real[:, None] | torch.eye(T, dtype=torch.bool, device=model.device))[:, None]
-        x = model.trunk(model.embed(ids, where), cache, mask)  # (B, T, C)
-        for left in reversed(range(room)):
-            tokens = choose(model.head(x[:, -1]), sampling, generator)
-            yield dict(zip(rows.tolist(), tokens.tolist()))
-            going = positions + 1 < model.config.block_size
-            for token in stop:
-                going &= tokens != token
-            if not left or not going.any():
+        ids, real = pad_left(prompts, model.device)
+        cache = KVCache(model.config, len(rows), longest + max(limits), model.device, model.wte.weight.dtype)
+        x = read_prompts(model, ids, real, positions, cache)  # (B, T, C)
+        for made in range(1, max(limits) + 1):
+            tokens = choose(model.head(x[:, -1]), sampling, generator)  # (B, C) -> (B,)
+            chosen = tokens.tolist()
+            yield dict(zip(rows, chosen))
+            kept = [i for i, row in enumerate(rows) if chosen[i] not in stop and made < limits[row]]
+            if not kept:
                 return
-            if not going.all():
-                kept = going.nonzero()[:, 0]
-                rows, tokens, positions = rows[kept], tokens[kept], positions[kept]
-                real = None if real is None else real[kept]
+            if len(kept) < len(rows):
+                rows, kept = [rows[i] for i in kept], torch.tensor(kept, device=model.device)
+                tokens, positions, real = tokens[kept], positions[kept], None if real is None else real[kept]
                 cache.keep(kept)
             mask = None
             if real is not None:

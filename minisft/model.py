@@ -43,6 +43,18 @@ class GPTConfig:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 
 
+def waves(length, channels):
+    """Sines and cosines of positions (length, channels), with wavelengths from 2 pi to 1,000 pi tokens."""
+    half = torch.arange((channels + 1) // 2) / (channels / 2)  # 0 to 1
+    angles = torch.arange(length)[:, None] * 500.0 ** -half  # (length, channels / 2)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :channels]
+
+
+def dropout(x, probability, training):
+    """F.dropout, but free of cost where it would do nothing."""
+    return F.dropout(x, probability) if training and probability else x
+
+
 class Attention(nn.Module):
     """Causal multi-head self-attention with one fused projection for queries, keys and values."""
 
@@ -65,7 +77,7 @@ class Attention(nn.Module):
             q, k, v, attn_mask=mask, is_causal=mask is None and T == S,
             dropout_p=self.dropout if self.training else 0.0)
         y = y.transpose(1, 2).reshape(B, T, C)  # (B, H, T, D) -> (B, T, C)
-        return F.dropout(self.c_proj(y), self.dropout, self.training)
+        return dropout(self.c_proj(y), self.dropout, self.training)
 
 
 class MLP(nn.Module):
@@ -79,7 +91,7 @@ class MLP(nn.Module):
 
     def forward(self, x):
         x = F.gelu(self.c_fc(x), approximate="tanh")  # (B, T, C) -> (B, T, 4C)
-        return F.dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, 4C) -> (B, T, C)
+        return dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, 4C) -> (B, T, C)
 
 
 class Block(nn.Module):
@@ -117,8 +129,10 @@ class GPT(nn.Module):
     def reset_parameters(self, generator=None):
         """GPT-2's start: normal with std 0.02, residual projections divided by sqrt(2 n_layer), biases zero.
 
-        GPT-2's 0.02 is meant for its 768 channels. At another width it is scaled by sqrt(768 / C), so that a layer's
-        outputs begin as large as GPT-2's do; at 128 channels recall then arises in half the steps.
+        Two changes, both of the start only. GPT-2's 0.02 is meant for its 768 channels; at another width it is scaled
+        by sqrt(768 / C), so that a layer's outputs begin as large as GPT-2's do; at 128 channels the repeated half of
+        a text was then predicted as well after half as many steps. And the learned positions begin as waves of that
+        size (Vaswani et al. 2017, section 3.5), in which "the word before" is one rotation for all positions.
         """
         normal = 0.02 * math.sqrt(768 / self.config.n_embd)
         for name, parameter in self.named_parameters():
@@ -128,6 +142,8 @@ class GPT(nn.Module):
                 residual = name.endswith("c_proj.weight")
                 std = normal / math.sqrt(2 * self.config.n_layer) if residual else normal
                 nn.init.normal_(parameter, std=std, generator=generator)
+        with torch.no_grad():
+            self.wpe.weight.copy_(waves(*self.wpe.weight.shape) * normal * math.sqrt(2))
 
     @property
     def device(self):
@@ -140,11 +156,10 @@ class GPT(nn.Module):
         """
         if positions is None:
             positions = torch.arange(ids.shape[1], device=ids.device)
-        needed = 1 + int(positions.max()) if positions.numel() else 0
-        if needed > self.config.block_size:
-            raise ValueError(f"{needed} positions do not fit a block_size of {self.config.block_size}")
+        if positions.numel() and (last := int(positions.max())) >= self.config.block_size:
+            raise ValueError(f"{last + 1} positions do not fit a block_size of {self.config.block_size}")
         x = self.wte(ids) + self.wpe(positions)  # (B, T) -> (B, T, C)
-        return F.dropout(x, self.config.dropout, self.training)
+        return dropout(x, self.config.dropout, self.training)
 
     def trunk(self, x, cache=None, mask=None):
         """x (B, T, C) -> (B, T, C), through all blocks and the last LayerNorm.

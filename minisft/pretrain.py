@@ -33,7 +33,7 @@ from minisft.records import read_records, render_record
 from minisft.run import check_unused, new_folder, newest_folder, read_log, resumed_settings, train_in
 from minisft.tokenizer import Tokenizer
 from minisft.world.probe import recall_probe
-from minisft.world.prose import document, refrain
+from minisft.world.prose import document, refrain, roll_call
 
 PIECES = 2  # a step is cut into this many pieces, which is faster on a CPU: their activations fit its cache
 
@@ -43,9 +43,9 @@ class PretrainConfig:
     data: tuple = option((), "your own files of text rows; without them, the town's prose, made as it is needed")
     tokenizer: str = option(shipped("data/tokenizer.json"), "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
-    steps: int = option(7000, "optimizer steps")
+    steps: int = option(5500, "optimizer steps")
     batch_size: int = option(32, "documents in a step")
-    lr: float = option(3e-3, "highest learning rate; warm-up over 100 steps, then cosine to a tenth of it")
+    lr: float = option(2e-3, "highest learning rate; warm-up over 100 steps, then cosine to a tenth of it")
     weight_decay: float = option(0.1, "decay of matrices per step, times the learning rate")
     n_layer: int = option(3, "layers")
     n_head: int = option(4, "attention heads")
@@ -61,27 +61,27 @@ class PretrainConfig:
         at_least(self, steps=1, batch_size=1, n_layer=1, n_head=1, n_embd=1, block_size=8, save_every=1, lr=0)
 
 
-def share_of_refrains(step):
-    """How many documents of a step are refrains beyond their share of the mixture: 60%, then less, none after 1,000.
+def share_of_songs(step):
+    """How many documents of a step repeat themselves beyond the mixture's share: 60%, then less, none after 500.
 
-    >>> share_of_refrains(0), share_of_refrains(500), share_of_refrains(750), share_of_refrains(1000)
+    >>> share_of_songs(0), share_of_songs(250), share_of_songs(375), share_of_songs(500)
     (0.6, 0.6, 0.3, 0.0)
     """
-    return 0.6 * min(1.0, max(0.0, 2 - step / 500))
+    return 0.6 * min(1.0, max(0.0, 2 - step / 250))
 
 
 def prose_windows(tokenizer, batch_size, block_size, seed, start=0):
     """Windows of the town's prose without end; what a step sees depends on the seed and its number alone.
 
-    The first steps hold many refrains. A song that repeats its line rewards looking back at every word, a portrait
-    only at its values; having learnt it from the one, the model has it for the other.
+    The first steps hold many refrains and roll calls. A song that repeats its line rewards looking back at every
+    word, a portrait only at its values; having learnt it from the one, the model has it for the other.
     """
     step = start
     while True:
         rng = random.Random(f"prose step {seed} {step}")
-        sung = share_of_refrains(step)
-        documents = (render_text(refrain(rng) if rng.random() < sung else document(rng), tokenizer)
-                     for _ in range(batch_size))
+        sung = share_of_songs(step)
+        kinds = [rng.choice((refrain, roll_call)) if rng.random() < sung else document for _ in range(batch_size)]
+        documents = [render_text(kind(rng), tokenizer) for kind in kinds]
         pieces = [piece for rendered in documents for piece in cut_text(rendered, block_size)]
         yield [pack(part, block_size) for part in (pieces[i::PIECES] for i in range(PIECES)) if part]
         step += 1

@@ -25,10 +25,11 @@ def base():
     return load_model(ROOT / "checkpoints" / "base.pt")
 
 
-def test_the_base_looks_back(base):
+def test_the_base_looks_back_as_far_as_its_card_says(base):
     model, tokenizer = base
     share = recall_probe(model, tokenizer)
-    assert share >= 0.95 and share == pytest.approx(CARD["recall_probe"], abs=0.01)
+    assert share == pytest.approx(CARD["recall_probe"], abs=0.01)
+    assert share > 3 / 8, "guessing among the eight values of the attribute gives one in eight"
 
 
 def test_the_base_follows_no_instruction(base):

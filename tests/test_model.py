@@ -18,7 +18,7 @@ from conftest import (
 )
 
 from minisft.cache import KVCache, PrefixCache
-from minisft.model import GPT, GPTConfig
+from minisft.model import GPT, GPTConfig, waves
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -73,11 +73,21 @@ def test_the_start_is_gpt2s_scaled_to_the_width(n_embd, normal):
         if parameter.dim() < 2:
             expected = 1.0 if name.split(".")[-2].startswith("ln_") and name.endswith("weight") else 0.0
             assert torch.equal(parameter, torch.full_like(parameter, expected)), name
+        elif name == "wpe.weight":
+            assert abs(parameter.pow(2).mean().sqrt().item() / normal - 1) < 1e-3
         else:
             std = normal / 4 if name.endswith("c_proj.weight") else normal  # sqrt(2 * 8 layers) = 4
             n = parameter.numel()
             assert abs(parameter.std().item() / std - 1) < 4.5 / math.sqrt(2 * n), name
             assert abs(parameter.mean().item()) < 4.5 * std / math.sqrt(n), name
+
+
+def test_positions_begin_as_waves_in_which_a_shift_is_one_rotation_for_all_positions():
+    started = waves(40, 16).double()
+    assert torch.allclose(started.pow(2).sum(1), torch.full((40,), 8.0, dtype=torch.float64), atol=1e-5)
+    shift = torch.linalg.lstsq(started[:20], started[1:21]).solution
+    assert torch.allclose(started[20:39] @ shift, started[21:40], atol=1e-3)
+    assert waves(5, 7).shape == (5, 7)
 
 
 def test_a_fresh_model_gives_every_token_about_the_same_probability():

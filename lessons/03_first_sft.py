@@ -8,8 +8,9 @@
 # held out of tuning in a 137B model, and is said to have hurt them at 8B and below (not checked by us).
 #
 # **My prediction, written before the run.** After one pass over the data: new passages of tuned tasks from below 5% to
-# 95% or more; new wordings to between 60% and 95%; attributes never tuned on, known from the prose alone, to between
-# 60% and 95%. From random weights instead of the base: below 30% on new passages, because there is nothing to unlock.
+# 95% or more; words and sums that no question asked for to between 30% and 90%; new wordings to between 60% and 95%;
+# attributes never tuned on, known from the prose alone, to between 60% and 95%. From random weights instead of the
+# base: below 30% on new passages, because there is nothing to unlock.
 
 # %%
 import sys
@@ -78,7 +79,8 @@ shares = {split: (mean(scores(before, split)), mean([mean(scores(answers, split)
 intervals = {split: (shares[split][0] + low, shares[split][0] + high) for split, (_, low, high) in gains.items()}
 plots.comparison(result_path("03_first_sft.png"), shares, intervals,
                  f"Exact match before and after {STEPS} steps ({SEEDS} seeds)")
-EXPECTED = {"new_passage": (0.95, 1.0), "new_wording": (0.6, 0.95), "new_attribute": (0.6, 0.95)}
+EXPECTED = {"new_passage": (0.95, 1.0), "new_item": (0.3, 0.9), "new_wording": (0.6, 0.95),
+            "new_attribute": (0.6, 0.95)}
 for split in SPLITS:
     least, most = EXPECTED[split]
     verdict(f"{split}: to between {least:.0%} and {most:.0%}, and it came to {shares[split][1]:.1%}; gain",

@@ -28,7 +28,8 @@ from minisft.loss import sft_loss
 from minisft.records import read_records, render_record
 from minisft.tokenizer import END_OF_TURN
 
-TEST_FILES = tuple(shipped(f"data/{split}.jsonl") for split in ("new_passage", "new_wording", "new_attribute"))
+TEST_SPLITS = ("new_passage", "new_item", "new_wording", "new_attribute")
+TEST_FILES = tuple(shipped(f"data/{split}.jsonl") for split in TEST_SPLITS)
 
 
 @dataclass(frozen=True)

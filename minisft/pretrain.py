@@ -43,7 +43,7 @@ class PretrainConfig:
     data: tuple = option((), "your own files of text rows; without them, the town's prose, made as it is needed")
     tokenizer: str = option(shipped("data/tokenizer.json"), "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
-    steps: int = option(5500, "optimizer steps")
+    steps: int = option(3200, "optimizer steps")
     batch_size: int = option(32, "documents in a step")
     lr: float = option(2e-3, "highest learning rate; warm-up over 100 steps, then cosine to a tenth of it")
     weight_decay: float = option(0.1, "decay of matrices per step, times the learning rate")
@@ -153,7 +153,9 @@ def base_figures(model, tokenizer, folder, config, device):
         "parameters": sum(p.numel() for p in model.parameters()), "tokens": sum(row["tokens"] for row in log),
         "minutes": round(sum(row["seconds"] for row in log) / 60, 1), "machine": describe_machine(device),
         "held_out_loss": round(loss, 4), "held_out_perplexity": round(math.exp(loss), 3),
-        "recall_probe": recall_probe(model, tokenizer), "first_losses": [row["loss"] for row in log[:3]],
+        "recall_probe": recall_probe(model, tokenizer),
+        "recall_probe_two_residents": recall_probe(model, tokenizer, shapes=((2, 1), (2, 2))),
+        "first_losses": [row["loss"] for row in log[:3]],
     }
 
 

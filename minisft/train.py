@@ -38,7 +38,7 @@ class TrainConfig:
     base: str = option(shipped("checkpoints/base.pt"), "base model: a file, or a run folder")
     out: str = option("", "run folder; by default checkpoints/run-1, run-2, ...")
     steps: int | None = option(None, "optimizer steps; instead of --epochs")
-    epochs: float | None = option(None, "passes over the data; 2 if neither --epochs nor --steps is given")
+    epochs: float | None = option(None, "passes over the data; 3 if neither --epochs nor --steps is given")
     batch_size: int = option(32, "conversations in an optimizer step")
     accumulate: int = option(1, "pieces that a step is cut into to save memory; the result is the same")
     lr: float = option(1e-3, "highest learning rate; warm-up over the first 5% of steps, then cosine to 0")
@@ -150,7 +150,7 @@ def train(config):
     train_records, eval_records = load_data(config)
     examples, notes = prepare(train_records, tokenizer, model.config.block_size)
     print("\n".join(notes)) if notes else None
-    steps = config.steps or max(1, ceil(len(examples) * (config.epochs or 2) / config.batch_size))
+    steps = config.steps or max(1, ceil(len(examples) * (config.epochs or 3) / config.batch_size))
     print(f"{len(examples):,} conversations, {steps} steps; run folder {folder}")
 
     data = fingerprint(examples)

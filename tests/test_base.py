@@ -29,13 +29,13 @@ def test_the_base_looks_back_as_far_as_its_card_says(base):
     model, tokenizer = base
     share = recall_probe(model, tokenizer)
     assert share == pytest.approx(CARD["recall_probe"], abs=0.01)
-    assert share > 3 / 8, "guessing among the eight values of the attribute gives one in eight"
+    assert share > 0.85, "guessing among the eight values of the attribute gives one in eight"
 
 
 def test_the_base_follows_no_instruction(base):
     model, tokenizer = base
     shares = split_shares(answer_all(model, tokenizer, read_records(TEST_FILES)[0]))
-    assert len(shares) == 3 and max(shares.values()) < 0.05
+    assert len(shares) == 4 and max(shares.values()) < 0.05
 
 
 def test_the_base_predicts_held_out_prose_as_its_card_says(base):

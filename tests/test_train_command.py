@@ -172,7 +172,7 @@ def test_the_default_run_turns_a_base_that_continues_into_one_that_follows(tmp_p
 
     for split in ("new_passage", "new_wording", "new_attribute"):
         assert share("before", split) < 0.05
-    assert share("after", "new_passage") > 0.5  # as far as the shipped base's recall reaches
+    assert share("after", "new_passage") > 0.8  # as far as the shipped base reaches
     model, tokenizer = load_model(tmp_path / "run")
     records, _ = read_records(train.TEST_FILES[:1])
     assert split_shares(train.answer_all(model, tokenizer, records))["new_passage"] == share("after", "new_passage")

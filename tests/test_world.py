@@ -208,7 +208,7 @@ def test_held_out_items_of_knowledge_are_asked_in_no_training_row():
     def asked(name, task):
         return {row["messages"][-1]["content"] for row in rows_of(name) if row["task"] == task}
     for task in ("classification", "opposite", "to_chinese", "to_english", "arithmetic"):
-        assert not asked("train.jsonl", task) & asked("new_passage.jsonl", task), task
+        assert not asked("train.jsonl", task) & asked("new_item.jsonl", task), task
 
 
 def test_every_data_file_reads_as_records():

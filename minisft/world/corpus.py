@@ -1,7 +1,8 @@
 """Splits, and the files in data/: everything here follows from a seed.
 
     train           tuned attributes, tuned wordings, items of knowledge that are not held out
-    new_passage     the same kinds of task and wordings; passages and items never tuned on
+    new_passage     the same kinds of task and wordings; passages, lists and questions never tuned on
+    new_item        words, opposites and sums that no training question asked for (known from the prose alone)
     new_wording     wordings never tuned on
     new_attribute   attributes never tuned on (known from the pre-training prose alone)
 
@@ -21,7 +22,8 @@ from minisft.world.skills import SKILLS, Scope
 
 SPLITS = {  # split: (scope, wordings)
     "train": (Scope(TUNED_ATTRIBUTES), "tuned"),
-    "new_passage": (Scope(TUNED_ATTRIBUTES, held_out=True), "tuned"),
+    "new_passage": (Scope(TUNED_ATTRIBUTES), "tuned"),
+    "new_item": (Scope(TUNED_ATTRIBUTES, held_out=True), "tuned"),
     "new_wording": (Scope(TUNED_ATTRIBUTES), "new"),
     "new_attribute": (Scope(NEW_ATTRIBUTES, held_out=True), "tuned"),
 }
@@ -29,7 +31,8 @@ TEST_SPLITS = tuple(SPLITS)[1:]
 # Rows of each task; a task that has fewer different instructions gives what it has.
 TRAIN_ROWS = {"reading": 2000, "follow_up": 1000, "small_talk": 500, "story": 500} | {
     skill.name: 400 for skill in SKILLS if skill.name not in ("reading", "story")}
-TEST_ROWS = 60
+TRAIN_ROWS["opposite"] = 150  # of about 200 questions, so that some are left for the test
+TEST_ROWS = {"new_passage": 60, "new_item": 100, "new_wording": 60, "new_attribute": 60}
 
 
 def prose(seed, count, stream="train"):
@@ -81,9 +84,10 @@ def user_turns(row):
 
 
 def tasks_of(split):
-    """Tasks that a split can hold: those without attributes say nothing of new ones."""
-    tasks = {skill.name: skill.uses_attributes for skill in SKILLS} | dict.fromkeys(DIALOGUES, True)
-    return [task for task, uses in tasks.items() if uses or split != "new_attribute"]
+    """Tasks that a split can hold: new items are items of knowledge, new attributes need attributes."""
+    if split == "new_item":
+        return [skill.name for skill in SKILLS if skill.asks_knowledge]
+    return [skill.name for skill in SKILLS if skill.uses_attributes or split != "new_attribute"] + list(DIALOGUES)
 
 
 def write_rows(path, rows):
@@ -99,7 +103,7 @@ def write(folder, seed=0, vocab_size=2048):
     tuned_on = {user_turns(row) for row in train}
     files = {"train.jsonl": train}
     for split in TEST_SPLITS:
-        rows = dict.fromkeys(tasks_of(split), TEST_ROWS)
+        rows = dict.fromkeys(tasks_of(split), TEST_ROWS[split])
         files[f"{split}.jsonl"] = instructions(seed, split, rows, exclude=tuned_on)
     files["prose_valid.jsonl"] = [{"text": text} for text in prose(seed, 500, "valid")]
     for name, rows in files.items():

@@ -46,21 +46,13 @@ def _first_match(templates, text):
 
 def draw_follow_up(rng, scope, wordings):
     """User turns: a reading instruction, then one or two follow-ups. wordings: "tuned" or "new"."""
-    facts = []
-    while len(facts) < 2:
-        passage, facts = draw_passage(rng, scope)
+    passage, facts = draw_passage(rng, scope)
     name, noun, _ = rng.choice(facts)
     slots = {"passage": passage, "question": language.ask(name, noun, rng.randrange(4))}
     turns = [rng.choice(READING.tuned).fill(**slots)]
-    names, nouns = sorted({fact[0] for fact in facts}), sorted({fact[1] for fact in facts})
     for _ in range(rng.randint(1, 2)):
-        by_name, by_noun, by_both = FOLLOW_UPS[wordings]
-        if len(names) > 1 and (len(nouns) == 1 or rng.random() < 0.5):
-            name = rng.choice([other for other in names if other != name])
-            turns.append(by_name.fill(name=name))
-        else:
-            noun = rng.choice([other for other in nouns if other != noun])
-            turns.append(rng.choice([by_noun, by_both]).fill(noun=noun, possessive=POSSESSIVE[name]))
+        noun = rng.choice([other for _, other, _ in facts if other != noun])
+        turns.append(rng.choice(FOLLOW_UPS[wordings][1:]).fill(noun=noun, possessive=POSSESSIVE[name]))
     return turns
 
 

@@ -48,7 +48,8 @@ class Scope:
 
 @dataclass(frozen=True)
 class Skill:
-    """name; draw; solve; wordings used in tuning and others kept for the test; whether it needs an attribute."""
+    """name; draw; solve; wordings used in tuning and others kept for the test; whether it needs an attribute, and
+    whether it asks for an item of knowledge."""
 
     name: str
     draw: Callable
@@ -56,6 +57,7 @@ class Skill:
     tuned: tuple
     new: tuple
     uses_attributes: bool = True
+    asks_knowledge: bool = False
 
 
 def draw_facts(rng, scope, residents, attributes):
@@ -68,9 +70,8 @@ def draw_facts(rng, scope, residents, attributes):
 
 
 def draw_passage(rng, scope):
-    """A text of two to four facts and the facts themselves."""
-    residents, attributes = rng.choice([(1, 2), (1, 3), (2, 1), (2, 2), (3, 1)])
-    facts = draw_facts(rng, scope, residents, attributes)
+    """A text of two to four facts about one resident, and the facts themselves."""
+    facts = draw_facts(rng, scope, residents=1, attributes=rng.randint(2, 4))
     return " ".join(state(fact, rng.randrange(5)) for fact in facts), facts
 
 
@@ -227,7 +228,8 @@ SKILLS = (
               "Which kind of thing does the word {word} name?",
               "Name the kind: {word}",
               "Say what the word names.\nWord: {word}"),
-          new=_wordings("What sort of thing is {word}, please?", "{word}: what kind of thing is it?")),
+          new=_wordings("What sort of thing is {word}, please?", "{word}: what kind of thing is it?"),
+          asks_knowledge=True),
     Skill("opposite", _draw_adjective, _solve_opposite,
           tuned=_wordings(
               "What is the opposite of {word}?",
@@ -235,21 +237,23 @@ SKILLS = (
               "Which word is the opposite of {word}?",
               "Opposite: {word}"),
           new=_wordings("Please tell me the opposite of {word}.", "{word}: what is the opposite?"),
-          uses_attributes=False),
+          uses_attributes=False, asks_knowledge=True),
     Skill("to_chinese", _draw_word, _solve_to_chinese,
           tuned=_wordings(
               "What is {word} in Chinese?",
               "Translate the word into Chinese.\nWord: {word}",
               "Say {word} in Chinese.",
               "Chinese word: {word}"),
-          new=_wordings("How do I say {word} in Chinese?", "{word}: please translate into Chinese.")),
+          new=_wordings("How do I say {word} in Chinese?", "{word}: please translate into Chinese."),
+          asks_knowledge=True),
     Skill("to_english", _draw_chinese_word, _solve_to_english,
           tuned=_wordings(
               "What is {word} in English?",
               "Translate the word into English.\nWord: {word}",
               "Say {word} in English.",
               "English word: {word}"),
-          new=_wordings("How do I say {word} in English?", "{word}: please translate into English.")),
+          new=_wordings("How do I say {word} in English?", "{word}: please translate into English."),
+          asks_knowledge=True),
     Skill("sentence_to_chinese", _draw_sentence, _solve_sentence_to_chinese,
           tuned=_wordings(
               "Translate the sentence into Chinese.\nSentence: {sentence}",
@@ -293,7 +297,7 @@ SKILLS = (
           new=_wordings(
               "Please tell me what {a} plus {b} is.", "{a} plus {b} is how much?",
               "Please tell me what {total} minus {b} is.", "{total} minus {b} is how much?"),
-          uses_attributes=False),
+          uses_attributes=False, asks_knowledge=True),
     Skill("story", _draw_story, _solve_story,
           tuned=_wordings(
               "{name} has {a} {thing}s and gets {b} more. How many {thing}s does {name} have now?",
@@ -303,5 +307,5 @@ SKILLS = (
           new=_wordings(
               "How many {thing}s does {name} have after getting {b} more, with {a} to begin with?",
               "How many {thing}s does {name} have after giving {b} away, with {total} to begin with?"),
-          uses_attributes=False),
+          uses_attributes=False, asks_knowledge=True),
 )

@@ -142,20 +142,24 @@ def pretrain(config):
 
 def base_figures(model, tokenizer, folder, config, device):
     """What is to be known of a base model: how it was made, and how well it predicts and recalls."""
-    log = read_log(folder)
-    valid, _ = read_records([shipped("data/prose_valid.jsonl")])
-    loss = mean_loss(model, [render_record(record, tokenizer) for record in valid])
-    defaults = PretrainConfig()
+    log, defaults = read_log(folder), PretrainConfig()
     flags = [f"--{name.replace('_', '-')} {value}" for name, value in asdict(config).items()
              if value != getattr(defaults, name) and name not in ("resume", "out", "device")]
-    return {
+    figures = {
         "command": " ".join(["python -m minisft.pretrain", *flags]), "seed": config.seed, "steps": len(log),
         "parameters": sum(p.numel() for p in model.parameters()), "tokens": sum(row["tokens"] for row in log),
         "minutes": round(sum(row["seconds"] for row in log) / 60, 1), "machine": describe_machine(device),
+        "first_losses": [row["loss"] for row in log[:3]], "last_loss": log[-1]["loss"],
+    }
+    if config.data:  # the town's probes say nothing of a model of other text
+        return figures
+    valid, _ = read_records([shipped("data/prose_valid.jsonl")])
+    loss = mean_loss(model, [piece for record in valid
+                             for piece in cut_text(render_record(record, tokenizer), config.block_size)])
+    return figures | {
         "held_out_loss": round(loss, 4), "held_out_perplexity": round(math.exp(loss), 3),
         "recall_probe": recall_probe(model, tokenizer),
         "recall_probe_two_residents": recall_probe(model, tokenizer, shapes=((2, 1), (2, 2))),
-        "first_losses": [row["loss"] for row in log[:3]],
     }
 
 

@@ -136,7 +136,7 @@ def test_a_nan_loss_stops_with_the_last_good_state_kept(world, tmp_path, run):
 
 def test_a_far_too_high_learning_rate_stops_with_advice_and_the_base_unspoilt(world, tmp_path, run):
     status, printed = run("--lr", "1e30")
-    assert status == 1 and "the loss is nan" in printed and "try a smaller --lr" in printed
+    assert status == 1 and "the loss is nan" in printed and "with a smaller --lr" in printed
     state, base = read_state(tmp_path / "run/state.pt"), load_model(world[0] / "base.pt")[0]
     assert state["step"] == 0
     assert all(torch.equal(state["weights"][name], weight) for name, weight in base.state_dict().items())

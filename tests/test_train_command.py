@@ -9,7 +9,7 @@ import torch
 from minisft import train
 from minisft.checkpoint import load_model, save_model
 from minisft.conversation import Conversation, render
-from minisft.evaluate import split_shares
+from minisft.evaluate import answer_all, split_shares
 from minisft.model import GPT, GPTConfig
 from minisft.records import read_records
 from minisft.tokenizer import Tokenizer
@@ -175,4 +175,4 @@ def test_the_default_run_turns_a_base_that_continues_into_one_that_follows(tmp_p
     assert share("after", "new_passage") > 0.8  # as far as the shipped base reaches
     model, tokenizer = load_model(tmp_path / "run")
     records, _ = read_records(train.TEST_FILES[:1])
-    assert split_shares(train.answer_all(model, tokenizer, records))["new_passage"] == share("after", "new_passage")
+    assert split_shares(answer_all(model, tokenizer, records))["new_passage"] == share("after", "new_passage")

@@ -14,6 +14,7 @@
 # without the end token nothing is answered exactly, because no answer ends (a fall of more than 90 points);
 # with the last turn only, follow-up questions lose (more than 1 point);
 # with everything supervised, exact match is lower by 1 to 20 points: most of the gradient goes into the questions.
+# (The same arms ran once before, on an earlier and weaker base; the prediction is older than both runs.)
 
 # %%
 import sys

@@ -11,6 +11,10 @@
 # 95% or more; words and sums that no question asked for to between 30% and 90%; new wordings to between 60% and 95%;
 # attributes never tuned on, known from the prose alone, to between 60% and 95%. From random weights instead of the
 # base: below 30% on new passages, because there is nothing to unlock.
+#
+# **What was known when.** The experiment ran first on an earlier, weaker base, where new items were a part of new
+# passages; passages were then made to be about one resident, and the shipped base was trained. The prediction for new
+# items dates from between the two runs, so it is no blind one; the others are older than both.
 
 # %%
 import sys

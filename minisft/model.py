@@ -130,9 +130,9 @@ class GPT(nn.Module):
         """GPT-2's start: normal with std 0.02, residual projections divided by sqrt(2 n_layer), biases zero.
 
         Two changes, both of the start only. GPT-2's 0.02 is meant for its 768 channels; at another width it is scaled
-        by sqrt(768 / C), so that a layer's outputs begin as large as GPT-2's do; at 128 channels the repeated half of
-        a text was then predicted as well after half as many steps. And the learned positions begin as waves of that
-        size (Vaswani et al. 2017, section 3.5), in which "the word before" is one rotation for all positions.
+        by sqrt(768 / C), so that a layer's outputs begin as large as GPT-2's do. And the learned positions begin as
+        waves of that size (Vaswani et al. 2017, section 3.5), in which "the word before" is one rotation for all
+        positions.
         """
         normal = 0.02 * math.sqrt(768 / self.config.n_embd)
         for name, parameter in self.named_parameters():

@@ -37,7 +37,7 @@ START = tokenizer.special(END_OF_TEXT)
 # %%
 def continue_text(text, tokens):
     """What the model writes after `text`, greedily."""
-    ids, = generate(model, [[START] + tokenizer.encode(text)], tokens, stop=(START,))
+    ids = generate(model, [[START] + tokenizer.encode(text)], tokens, stop=(START,))[0]
     return tokenizer.decode(ids)
 
 
@@ -111,14 +111,21 @@ means = {arm: sum(scores[arm]) / len(records) for arm in ARMS}
 gap = paired_bootstrap([[float(x) for x in scores["plain"]]], [[float(x) for x in scores["begun"]]])
 for arm in ARMS:
     print(f"{arm:6} {means[arm]:6.1%}")
-verdict("asked, it answers fewer than 5%; begun, it completes more than 80%; the gap", *gap,
-        holds=max(means["chat"], means["plain"]) < 0.05 and means["begun"] > 0.8)
-write_results("01_base_model.json", {"items": len(records), "means": means, "by_task": shares, "gap": gap})
+verdicts = [verdict("asked, it answers fewer than 5%; begun, it completes more than 80%; the gap", *gap,
+                    holds=max(means["chat"], means["plain"]) < 0.05 and means["begun"] > 0.8)]
+write_results("01_base_model.json", {
+    "items": len(records), "means": means, "by_task": shares, "gap": gap, "verdicts": verdicts})
 
 # %% [markdown]
+# **What came out.** ([figure](results/01_base_model.png))
+#
+# - **Holds**: asked, in chat form or in plain words, the base answers at most 1% of the questions; with the answer
+#   begun for it, it completes 99%.
+#
 # **Read with care.** There is one base model and decoding is greedy, so the interval speaks of other questions, not of
 # other base models. The begun sentences are of a form that the prose contains; that is the point, and also the
-# limit: it shows that the knowledge can be reached, not that it can be reached by any wording.
+# limit: it shows that the knowledge can be reached, not that it can be reached by any wording. Asked, the model must
+# give a whole sentence; begun, only its last words: a part of the gap is the form.
 #
 # **What would change my mind.** A plain-text prompt, without examples, that gets the base above 20%.
 #

@@ -10,11 +10,11 @@
 # **My prediction, written before the run.** After one pass over the data: new passages of tuned tasks from below 5% to
 # 95% or more; words and sums that no question asked for to between 30% and 90%; new wordings to between 60% and 95%;
 # attributes never tuned on, known from the prose alone, to between 60% and 95%. From random weights instead of the
-# base: below 30% on new passages, because there is nothing to unlock.
+# base: below 30% on new passages, because one pass is too little to learn from nothing what the base already knows.
 #
-# **What was known when.** The experiment ran first on an earlier, weaker base, where new items were a part of new
-# passages; passages were then made to be about one resident, and the shipped base was trained. The prediction for new
-# items dates from between the two runs, so it is no blind one; the others are older than both.
+# **What was known when.** The experiment ran twice before, on earlier and weaker bases. After the first time passages
+# were made to be about one resident, and new items, until then a part of new passages, became a split of their own.
+# The prediction for new items dates from then, so it is no blind one; the others are older than all runs.
 
 # %%
 import sys
@@ -52,9 +52,9 @@ def run(seed, fresh=False):
     model, _ = load_model(BASE)
     if fresh:
         model.reset_parameters()
-    records = tune(model, examples, STEPS, seed=seed)
-    print(f"seed {seed}{', random weights' if fresh else ''}: loss {records[0].loss:.2f} -> {records[-1].loss:.3f}, "
-          f"{sum(record.seconds for record in records):.0f} s")
+    steps = tune(model, examples, STEPS, seed=seed, lr=1e-3)
+    print(f"seed {seed}{', random weights' if fresh else ''}: loss {steps[0].loss:.2f} -> {steps[-1].loss:.3f}, "
+          f"{sum(step.seconds for step in steps):.0f} s")
     return answer_all(model, tokenizer, test)
 
 
@@ -85,18 +85,28 @@ plots.comparison(result_path("03_first_sft.png"), shares, intervals,
                  f"Exact match before and after {STEPS} steps ({SEEDS} seeds)")
 EXPECTED = {"new_passage": (0.95, 1.0), "new_item": (0.3, 0.9), "new_wording": (0.6, 0.95),
             "new_attribute": (0.6, 0.95)}
-for split in SPLITS:
-    least, most = EXPECTED[split]
+verdicts = [
     verdict(f"{split}: to between {least:.0%} and {most:.0%}, and it came to {shares[split][1]:.1%}; gain",
             *gains[split], holds=least <= shares[split][1] <= most)
+    for split, (least, most) in EXPECTED.items()]
 from_nothing = {split: mean(scores(fresh, split)) for split in SPLITS}
-print(f"from random weights, new passages: {from_nothing['new_passage']:.1%} (predicted: below 30%)")
+unlocked = scores(fresh, "new_passage")
+verdicts.append(verdict("from random weights: below 30% on new passages; it came to",
+                        *paired_bootstrap([[0.0] * len(unlocked)], [unlocked]), holds=mean(unlocked) < 0.3))
 write_results("03_first_sft.json", {
     "steps": STEPS, "seeds": SEEDS, "items": {split: len(scores(before, split)) for split in SPLITS},
-    "shares": shares, "gains": gains, "from_random_weights": from_nothing,
+    "shares": shares, "gains": gains, "verdicts": verdicts, "from_random_weights": from_nothing,
     "by_seed": {split: [mean(scores(answers, split)) for answers in after] for split in SPLITS}})
 
 # %% [markdown]
+# **What came out.** ([figure](results/03_first_sft.png))
+#
+# - **Fails**, narrowly: new passages came to 92%, not 95% (the default run, with two passes, gets there).
+# - **Fails**, for the better: new items came to 92%, above the 90% that were thought possible.
+# - **Fails**: new wordings came to 38%. Three to six wordings of a task are too few to make a model read others.
+# - **Holds**: new attributes came to 62%.
+# - **Holds**: from random weights nothing is right after the same steps.
+#
 # **Read with care.** The world is small and its answers are sentences that the prose contains; this shows the mechanism
 # (tuning elicits what pre-training laid down), not how large the effect is elsewhere. Seeds vary the order of the data;
 # there is one base.

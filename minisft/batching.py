@@ -21,6 +21,7 @@ from itertools import count, islice
 import torch
 
 from minisft.conversation import Rendered
+from minisft.records import render_record
 
 POOL = 50  # batches' worth of conversations that are sorted by length together
 
@@ -62,6 +63,34 @@ def cut_text(rendered, block_size):
     """Pieces of a long document, at most block_size tokens each; a piece starts with the last token before it."""
     starts = range(0, max(1, len(rendered.ids) - 1), block_size - 1)
     return [Rendered(rendered.ids[i:i + block_size], [0] + rendered.loss_mask[i + 1:i + block_size]) for i in starts]
+
+
+def prepare(records, tokenizer, block_size):
+    """Rendered examples of records that fit the context, and a line for each way in which something was left out.
+
+    Plain text is cut into pieces; a conversation keeps the first turns that fit, or is left out if none does.
+    """
+    examples, cut, left_out = [], [], []
+    for record in records:
+        rendered = render_record(record, tokenizer)
+        if isinstance(record.item, str):
+            examples += cut_text(rendered, block_size)
+            continue
+        fitted = fit(rendered, block_size)
+        if fitted is None:
+            left_out.append(record.source)
+            continue
+        examples.append(fitted)
+        if len(fitted.ids) < len(rendered.ids):
+            cut.append(record.source)
+    notes = []
+    if cut:
+        notes.append(f"{len(cut)} conversations are longer than the context of {block_size} tokens and keep only the "
+                     f"first turns that fit, the first: {cut[0]}")
+    if left_out:
+        notes.append(f"{len(left_out)} conversations are left out: their first answer does not end within "
+                     f"{block_size} tokens, the first: {left_out[0]}")
+    return examples, notes
 
 
 def length_buckets(lengths, batch_size, rng):

@@ -17,6 +17,7 @@ from minisft.config import ROOT, at_least, option, parse
 from minisft.conversation import Conversation, Message, render_prompt
 from minisft.evaluate import pick_device
 from minisft.generate import Sampling, generate_steps
+from minisft.run import newest_model
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN
 
 
@@ -40,17 +41,9 @@ class ChatConfig:
         return Sampling(self.temperature, self.top_k, self.top_p)
 
 
-def newest_model(folder):
-    """The model that was written last into a run folder; ValueError if there is none."""
-    models = list(folder.glob("*/model.pt"))
-    if not models:
-        raise ValueError("no trained model in checkpoints/ yet; train one with `python -m minisft.train`, "
-                         "or name one with --model")
-    return max(models, key=lambda path: path.stat().st_mtime)
-
-
 def answer_stream(model, tokenizer, messages, config, generator):
-    """Yield pieces of the next answer's text. messages: list of Message that ends with the user's.
+    """Yield pieces of the next answer's text, and None at last if it was cut. messages: list of Message that ends with
+    the user's.
 
     ValueError if the conversation leaves no room in the model's context.
     """
@@ -61,14 +54,19 @@ def answer_stream(model, tokenizer, messages, config, generator):
         if not tokenizer.is_special(step[0]):
             yield decoder.decode(tokenizer.decode_bytes([step[0]]))
     yield decoder.decode(b"", final=True)
+    if step[0] not in stop:
+        yield None
 
 
 def respond(model, tokenizer, messages, config, generator):
     """Print an answer as it comes and return its text."""
     pieces = []
     for piece in answer_stream(model, tokenizer, messages, config, generator):
-        pieces.append(piece)
-        print(piece, end="", flush=True)
+        if piece is None:
+            print(f"\n(cut: longer than --max-new-tokens {config.max_new_tokens} or the model's context)", end="")
+        else:
+            pieces.append(piece)
+            print(piece, end="", flush=True)
     print()
     return "".join(pieces)
 
@@ -80,7 +78,8 @@ def start(config):
 
 def converse(model, tokenizer, config, generator):
     """Read questions until the input ends. What the model cannot take is said, and the conversation goes on."""
-    print("Ask something. /new starts a new conversation, /quit (or Ctrl-D) ends.")
+    print("Ask something. /new starts a new conversation, /quit (or Ctrl-D) ends. A model of the shipped data knows\n"
+          "only its small town; try: Hello, I am Mia. Or: What is dog in Chinese? Or: Say it backwards: red, owl, saw")
     messages = start(config)
     while True:
         try:
@@ -113,14 +112,14 @@ def main(argv=None):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        model, tokenizer = load_model(config.model or newest_model(ROOT / "checkpoints"))
+        model, tokenizer = load_model(config.model or newest_model(ROOT / "checkpoints", "run"))
         model.to(pick_device(config.device))
         generator = torch.Generator(model.device).manual_seed(config.seed)
         if config.prompt:
             respond(model, tokenizer, [*start(config), Message("user", config.prompt)], config, generator)
         else:
             converse(model, tokenizer, config, generator)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"minisft.chat: {error}") from None
     except KeyboardInterrupt:
         print()

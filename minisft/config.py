@@ -47,9 +47,8 @@ def _flag(field):
         kind = kind.__args__[0]
     elif kind is tuple:
         kind, several = str, True
-    shown = "none" if field.default is None else field.default
-    shown = " ".join(shown) if several and shown else shown
-    default = f" (default: {shown})" if shown not in ("", ()) else ""
+    shown = " ".join(field.default) if several else field.default
+    default = f" (default: {shown})" if shown not in ("", None) else ""
     metavar = None if choices else "FILE" if several else {str: "TEXT", int: "N", float: "X"}[kind]
     return {"type": kind, "default": field.default, "choices": choices, "nargs": "+" if several else None,
             "metavar": metavar, "help": (help + default).replace("%", "%%")}

@@ -1,10 +1,10 @@
 """How well a model answers: exact match by split and task, loss on answers, and how sure a difference is.
 
-    exact match   share of conversations whose last answer is given word for word, its end included
+    exact match   share of conversations whose last answer is given token for token, its end included
     perplexity    exp(mean loss per supervised token)
     paired bootstrap   resample seeds and items together, in both arms alike; the 95% interval of the difference
 
-    python -m minisft.evaluate --model checkpoints/base.pt
+    python -m minisft.evaluate --model checkpoints/run-1
 
 Decoding is greedy and stops one token after the length of the longest right answer of its batch: what is longer than
 that is wrong already.
@@ -19,13 +19,14 @@ from dataclasses import dataclass
 
 import torch
 
-from minisft.batching import fit, length_buckets, pad
+from minisft.batching import length_buckets, pad, prepare
 from minisft.checkpoint import load_model
-from minisft.config import at_least, option, parse, shipped
+from minisft.config import ROOT, at_least, option, parse, shipped
 from minisft.conversation import Conversation, render_prompt
 from minisft.generate import generate
 from minisft.loss import sft_loss
-from minisft.records import read_records, render_record
+from minisft.records import read_records
+from minisft.run import newest_model
 from minisft.tokenizer import END_OF_TURN
 
 TEST_SPLITS = ("new_passage", "new_item", "new_wording", "new_attribute")
@@ -44,21 +45,25 @@ class Answer:
     right: bool
 
 
-def answer_all(model, tokenizer, records, batch_size=128):
-    """Answers of the model to the last question of each conversation, in the order of `records`.
+def conversations(records):
+    """The records that are conversations."""
+    return [record for record in records if isinstance(record.item, Conversation)]
 
-    Plain text and prompts that leave no room for an answer in the model's context are wrong by definition and come
-    back with an empty `given`.
+
+def answer_all(model, tokenizer, records, batch_size=128):
+    """Answers of the model to the last question of each conversation among `records`, in their order.
+
+    Plain text asks nothing and is left out. A prompt that leaves no room for an answer in the model's context is
+    answered wrong, with an empty `given`.
     """
     end = tokenizer.special(END_OF_TURN)
+    records = conversations(records)
     prompts, expected = {}, {}
     for i, record in enumerate(records):
-        if isinstance(record.item, Conversation):
-            history = Conversation(record.item.messages[:-1])
-            prompt = render_prompt(history, tokenizer)
-            if len(prompt) < model.config.block_size:
-                prompts[i] = prompt
-                expected[i] = tokenizer.encode(record.item.messages[-1].content) + [end]
+        prompt = render_prompt(Conversation(record.item.messages[:-1]), tokenizer)
+        if len(prompt) < model.config.block_size:
+            prompts[i] = prompt
+            expected[i] = tokenizer.encode(record.item.messages[-1].content) + [end]
     answers = [_answer(record, tokenizer, None, []) for record in records]
     order = sorted(prompts, key=lambda i: (len(prompts[i]), len(expected[i])))
     for chosen in (order[i:i + batch_size] for i in range(0, len(order), batch_size)):
@@ -70,8 +75,6 @@ def answer_all(model, tokenizer, records, batch_size=128):
 
 
 def _answer(record, tokenizer, expected, given):
-    if not isinstance(record.item, Conversation):
-        return Answer(record.split, record.task, "", record.item, "", False)
     question, right_answer = (message.content for message in record.item.messages[-2:])
     text = tokenizer.decode([token for token in given if not tokenizer.is_special(token)])
     return Answer(record.split, record.task, question, right_answer, text, given == expected)
@@ -122,6 +125,11 @@ def mean_loss(model, examples, batch_size=64):
     return total / max(1, targets)
 
 
+def perplexity(loss):
+    """exp(loss), infinite where that is too large for a number."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
 def paired_bootstrap(before, after, draws=2000, seed=0):
     """Mean difference after - before, and its 95% interval: (difference, low, high).
 
@@ -141,7 +149,7 @@ def paired_bootstrap(before, after, draws=2000, seed=0):
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    model: str = option(shipped("checkpoints/base.pt"), "model file or run folder to evaluate")
+    model: str = option("", "model file or run folder to evaluate; by default the newest run in checkpoints/")
     data: tuple = option(TEST_FILES, "files to evaluate on, in any format that training takes")
     show: int = option(0, "number of wrong answers to print for each split")
     device: str = option("auto", "auto, cpu, cuda, mps, ...: where to compute; auto takes a GPU if there is one")
@@ -155,7 +163,9 @@ def pick_device(name):
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.zeros(1, device=name).device
+        made = torch.zeros(1, device=name)
+        made.item()  # a device without memory of its own, such as meta, cannot say what it holds
+        return made.device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0][:100]
         raise ValueError(f"--device {name} cannot be used here ({reason}); try --device cpu") from None
@@ -163,14 +173,17 @@ def pick_device(name):
 
 def evaluate(config):
     """Print the tables of exact match and loss."""
-    model, tokenizer = load_model(config.model)
+    model, tokenizer = load_model(config.model or newest_model(ROOT / "checkpoints", "run"))
     model.to(pick_device(config.device))
     records, _ = read_records(config.data)
     answers = answer_all(model, tokenizer, records)
-    print("\n".join(table(exact_match(answers))))
-    examples = [fit(render_record(record, tokenizer), model.config.block_size) for record in records]
-    loss = mean_loss(model, [example for example in examples if example])
-    print(f"loss {loss:.3f} per supervised token, perplexity {math.exp(loss):.2f}")
+    if answers:
+        print("\n".join(table(exact_match(answers))))
+    examples, notes = prepare(records, tokenizer, model.config.block_size)
+    print("\n".join(notes)) if notes else None
+    if examples:
+        loss = mean_loss(model, examples)
+        print(f"loss {loss:.3f} per supervised token, perplexity {perplexity(loss):.2f}")
     for split in dict.fromkeys(answer.split for answer in answers):
         wrong = [answer for answer in answers if answer.split == split and not answer.right]
         for answer in wrong[:config.show]:
@@ -182,7 +195,7 @@ def main(argv=None):
     config = parse(EvaluateConfig, argv, "evaluate", "Exact match of a model, by split and task.")
     try:
         evaluate(config)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"minisft.evaluate: {error}") from None
 
 

@@ -13,13 +13,12 @@ from minisft.checkpoint import write_atomically
 from minisft.config import ROOT
 
 FAST = "--fast" in sys.argv
+FOLDER = Path(tempfile.mkdtemp(prefix="minisft-fast-")) if FAST else ROOT / "lessons" / "results"
 
 
 def result_path(name):
     """Path of a result file: in lessons/results, or in a temporary folder in fast mode."""
-    folder = Path(tempfile.gettempdir()) / "minisft-fast" if FAST else ROOT / "lessons" / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / name
+    return FOLDER / name
 
 
 def write_results(name, results):
@@ -30,5 +29,6 @@ def write_results(name, results):
 
 
 def verdict(claim, difference, low, high, holds):
-    """One printed line: the claim, the effect with its 95% interval, and whether it holds."""
+    """Print and return one outcome: the claim, the effect with its 95% interval, and whether it holds."""
     print(f"{'HOLDS' if holds else 'FAILS'}: {claim}: {difference:+.1%} [{low:+.1%}, {high:+.1%}]")
+    return {"claim": claim, "difference": difference, "low": low, "high": high, "holds": bool(holds)}

@@ -43,11 +43,27 @@ class GPTConfig:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 
 
-def waves(length, channels):
-    """Sines and cosines of positions (length, channels), with wavelengths from 2 pi to 1,000 pi tokens."""
+def frequencies(channels):
+    """Angles by which the waves of positions turn from one token to the next, 0.9 pi to 0.9 pi / 500: (C / 2,)."""
     half = torch.arange((channels + 1) // 2) / (channels / 2)  # 0 to 1
-    angles = torch.arange(length)[:, None] * 500.0 ** -half  # (length, channels / 2)
+    return 0.9 * math.pi * 500.0 ** -half
+
+
+def waves(length, channels):
+    """Sines and cosines of positions (length, channels), with wavelengths from about 2 to about 1,000 tokens."""
+    angles = torch.arange(length)[:, None] * frequencies(channels)  # (length, channels / 2)
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :channels]
+
+
+def turn_back(channels):
+    """R (C, C) with R w(t) = w(t-1), where w(t) is row t of the waves (for odd C, all but the slowest wave).
+
+    >>> w = waves(8, 6)
+    >>> torch.allclose(w[1:] @ turn_back(6).T, w[:-1], atol=1e-5)
+    True
+    """
+    cos, sin = torch.diag(frequencies(channels).cos()), torch.diag(frequencies(channels).sin())
+    return torch.cat([torch.cat([cos, -sin], dim=1), torch.cat([sin, cos], dim=1)])[:channels, :channels]
 
 
 def dropout(x, probability, training):
@@ -129,10 +145,13 @@ class GPT(nn.Module):
     def reset_parameters(self, generator=None):
         """GPT-2's start: normal with std 0.02, residual projections divided by sqrt(2 n_layer), biases zero.
 
-        Two changes, both of the start only. GPT-2's 0.02 is meant for its 768 channels; at another width it is scaled
-        by sqrt(768 / C), so that a layer's outputs begin as large as GPT-2's do. And the learned positions begin as
-        waves of that size (Vaswani et al. 2017, section 3.5), in which "the word before" is one rotation for all
-        positions.
+        Three changes, all of the start only. GPT-2's 0.02 is meant for its 768 channels; at another width it is scaled
+        by sqrt(768 / C), so that a layer's outputs begin as large as GPT-2's do. The learned positions begin as waves
+        of that size (Vaswani et al. 2017, section 3.5), in which "the word before" is one rotation R for all
+        positions. And the first head begins by looking at its own token and the one before: with a random projection P,
+        k = 2 P x and q = 2 P R x, so that q(t) fits k(t-1) in position and k(t) in what stands there. Finding what
+        followed a word earlier in the text takes two heads, the first of which looks one word back (Olsson et al.
+        2022); a small model that starts without one waits long for it.
         """
         normal = 0.02 * math.sqrt(768 / self.config.n_embd)
         for name, parameter in self.named_parameters():
@@ -144,6 +163,10 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=std, generator=generator)
         with torch.no_grad():
             self.wpe.weight.copy_(waves(*self.wpe.weight.shape) * normal * math.sqrt(2))
+            C, D = self.config.n_embd, self.config.n_embd // self.config.n_head
+            q, k, _ = self.h[0].attn.c_attn.weight.split(C)  # (C, C) each, of which the first head has D rows
+            k[:D] *= 2
+            q[:D] = k[:D] @ turn_back(C).to(k)
 
     @property
     def device(self):

@@ -12,30 +12,37 @@ Notes: 结合预训练数据与指令微调数据 (pre-training data and instruc
 """
 
 import json
-import math
 import platform
 import random
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shlex import quote
 
 import torch
 
-from minisft.batching import cut_text, pack, step_batches
+from minisft.batching import cut_text, pack, prepare, step_batches
 from minisft.checkpoint import save_model, write_atomically
 from minisft.config import ROOT, at_least, option, parse, shipped
 from minisft.conversation import render_text
-from minisft.evaluate import mean_loss, pick_device
+from minisft.evaluate import mean_loss, perplexity, pick_device
 from minisft.loop import NonFiniteLoss
 from minisft.model import GPT, GPTConfig
 from minisft.optim import AdamW, parameter_groups, warmup_cosine
-from minisft.records import read_records, render_record
-from minisft.run import check_unused, new_folder, newest_folder, read_log, resumed_settings, train_in
+from minisft.records import read_records
+from minisft.run import (
+    check_unused,
+    fingerprint,
+    new_folder,
+    newest_folder,
+    read_log,
+    resumed_settings,
+    train_in,
+)
 from minisft.tokenizer import Tokenizer
 from minisft.world.probe import recall_probe
-from minisft.world.prose import document, refrain, roll_call
+from minisft.world.prose import document, roll_call
 
-PIECES = 2  # a step is cut into this many pieces, which is faster on a CPU: their activations fit its cache
+PIECES = 4  # a step is cut into this many pieces, which is faster on a CPU: their activations fit its cache
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,10 @@ class PretrainConfig:
     data: tuple = option((), "your own files of text rows; without them, the town's prose, made as it is needed")
     tokenizer: str = option(shipped("data/tokenizer.json"), "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
-    steps: int = option(3200, "optimizer steps")
+    steps: int = option(8000, "optimizer steps")
     batch_size: int = option(32, "documents in a step")
-    lr: float = option(2e-3, "highest learning rate; warm-up over 100 steps, then cosine to a tenth of it")
+    lr: float = option(2e-3, "highest learning rate; warm-up over 100 steps (a tenth of a shorter run), then cosine "
+                                   "to a tenth of it")
     weight_decay: float = option(0.1, "decay of matrices per step, times the learning rate")
     n_layer: int = option(3, "layers")
     n_head: int = option(4, "attention heads")
@@ -58,30 +66,25 @@ class PretrainConfig:
     dtype: str = option("float32", "number format of the forward pass", choices=("float32", "bfloat16"))
 
     def __post_init__(self):
-        at_least(self, steps=1, batch_size=1, n_layer=1, n_head=1, n_embd=1, block_size=8, save_every=1, lr=0)
+        at_least(self, steps=1, batch_size=1, n_layer=1, n_head=1, n_embd=1, block_size=8, save_every=1, lr=0,
+                 weight_decay=0)
 
 
-def share_of_songs(step):
-    """How many documents of a step repeat themselves beyond the mixture's share: 60%, then less, none after 500.
+def draw_kind(rng, step):
+    """What kind of document a step's next one is: a curriculum from looking up a word to ordinary prose.
 
-    >>> share_of_songs(0), share_of_songs(250), share_of_songs(375), share_of_songs(500)
-    (0.6, 0.6, 0.3, 0.0)
+    At first every text is a roll call, where all there is to learn is to look up what followed a name before. From
+    step 450 roll calls give way to the mixture; from step 850 on it is all there is.
     """
-    return 0.6 * min(1.0, max(0.0, 2 - step / 250))
+    return document if rng.random() < (step - 450) / 400 else roll_call
 
 
 def prose_windows(tokenizer, batch_size, block_size, seed, start=0):
-    """Windows of the town's prose without end; what a step sees depends on the seed and its number alone.
-
-    The first steps hold many refrains and roll calls. A song that repeats its line rewards looking back at every
-    word, a portrait only at its values; having learnt it from the one, the model has it for the other.
-    """
+    """Windows of the town's prose without end; what a step sees depends on the seed and its number alone."""
     step = start
     while True:
         rng = random.Random(f"prose step {seed} {step}")
-        sung = share_of_songs(step)
-        kinds = [rng.choice((refrain, roll_call)) if rng.random() < sung else document for _ in range(batch_size)]
-        documents = [render_text(kind(rng), tokenizer) for kind in kinds]
+        documents = [render_text(draw_kind(rng, step)(rng), tokenizer) for _ in range(batch_size)]
         pieces = [piece for rendered in documents for piece in cut_text(rendered, block_size)]
         yield [pack(part, block_size) for part in (pieces[i::PIECES] for i in range(PIECES)) if part]
         step += 1
@@ -91,6 +94,16 @@ def text_windows(examples, config, start=0):
     """Windows over the user's own documents, epoch after epoch."""
     return step_batches(examples, config.batch_size, config.seed, accumulate=PIECES, block_size=config.block_size,
                         start=start)
+
+
+def read_texts(paths, tokenizer, block_size):
+    """Rendered pieces of the texts in some files; ValueError for rows that are conversations."""
+    records, _ = read_records(paths)
+    for record in records:
+        if not isinstance(record.item, str):
+            raise ValueError(f"{record.source}: a conversation; expected rows of text, {{\"text\": ...}}, to pre-train "
+                             "on; tune on conversations with `python -m minisft.train`")
+    return prepare(records, tokenizer, block_size)[0]
 
 
 def describe_machine(device):
@@ -115,10 +128,9 @@ def pretrain(config):
     model.to(device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters; run folder {folder}")
 
+    examples = []
     if config.data:
-        records, _ = read_records(config.data)
-        examples = [piece for record in records
-                    for piece in cut_text(render_record(record, tokenizer), config.block_size)]
+        examples = read_texts(config.data, tokenizer, config.block_size)
 
         def windows_from(start):
             return text_windows(examples, config, start)
@@ -128,10 +140,12 @@ def pretrain(config):
 
     optimizer = AdamW(parameter_groups(model, config.weight_decay), betas=(0.9, 0.98))
     lr_at = warmup_cosine(config.lr, config.steps, warmup=min(100, config.steps // 10), floor=config.lr / 10)
-    settings = {"config": asdict(config)}
+    settings = {"config": asdict(config), "data": fingerprint([tokenizer.to_dict(), *examples])}
+    if state and state["settings"]["data"] != settings["data"]:
+        raise ValueError(f"data or tokenizer are not those that the run in {folder} began with; start a new run")
     if not train_in(folder, model, optimizer, windows_from, lr_at, config.steps, settings, state, config.save_every,
                     dtype=config.dtype):
-        print(f"stopped and saved; go on with: python -m minisft.pretrain --resume --out {quote(str(folder))}")
+        print(f"stopped and saved; go on with: python -m minisft.pretrain --resume --out {shlex.quote(str(folder))}")
         return folder
     save_model(folder / "model.pt", model, tokenizer)
     figures = base_figures(model, tokenizer, folder, config, device)
@@ -142,9 +156,10 @@ def pretrain(config):
 
 def base_figures(model, tokenizer, folder, config, device):
     """What is to be known of a base model: how it was made, and how well it predicts and recalls."""
-    log, defaults = read_log(folder), PretrainConfig()
-    flags = [f"--{name.replace('_', '-')} {value}" for name, value in asdict(config).items()
-             if value != getattr(defaults, name) and name not in ("resume", "out", "device")]
+    log = read_log(folder)
+    asked = {name: value if isinstance(value, tuple) else (value,) for name, value in asdict(config).items()
+             if value and name not in ("resume", "out", "device", "save_every") or name == "seed"}
+    flags = [f"--{name.replace('_', '-')} {shlex.join(map(str, value))}" for name, value in asked.items()]
     figures = {
         "command": " ".join(["python -m minisft.pretrain", *flags]), "seed": config.seed, "steps": len(log),
         "parameters": sum(p.numel() for p in model.parameters()), "tokens": sum(row["tokens"] for row in log),
@@ -153,11 +168,9 @@ def base_figures(model, tokenizer, folder, config, device):
     }
     if config.data:  # the town's probes say nothing of a model of other text
         return figures
-    valid, _ = read_records([shipped("data/prose_valid.jsonl")])
-    loss = mean_loss(model, [piece for record in valid
-                             for piece in cut_text(render_record(record, tokenizer), config.block_size)])
+    loss = mean_loss(model, read_texts([shipped("data/prose_valid.jsonl")], tokenizer, config.block_size))
     return figures | {
-        "held_out_loss": round(loss, 4), "held_out_perplexity": round(math.exp(loss), 3),
+        "held_out_loss": round(loss, 4), "held_out_perplexity": round(perplexity(loss), 3),
         "recall_probe": recall_probe(model, tokenizer),
         "recall_probe_two_residents": recall_probe(model, tokenizer, shapes=((2, 1), (2, 2))),
     }
@@ -167,10 +180,10 @@ def main(argv=None):
     config = parse(PretrainConfig, argv, "pretrain", "Make a base model from the town's prose or your own text.")
     try:
         pretrain(config)
-    except (ValueError, NonFiniteLoss) as error:
+    except (ValueError, OSError, NonFiniteLoss) as error:
         raise SystemExit(f"minisft.pretrain: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("\nminisft.pretrain: broken off; go on from the last saved step with --resume") from None
+        raise SystemExit("\nminisft.pretrain: broken off; a run that had begun goes on with --resume") from None
 
 
 if __name__ == "__main__":

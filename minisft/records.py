@@ -26,6 +26,10 @@ FORMATS = ("messages, or conversations (ShareGPT), or instruction and output (Al
            "or text")
 
 
+class Damaged(ValueError):
+    """A file that cannot be read on from here, so that skipping a row does not help."""
+
+
 @dataclass(frozen=True)
 class Record:
     """item: a Conversation that ends with an answer, or plain text; source: "file:line"; task and split: names."""
@@ -40,7 +44,7 @@ def read_records(paths, skip_bad=False):
     """Read files in order; returns (list of Record, list of messages about the bad rows that were skipped).
 
     Raises ValueError at the first bad row ("file:line: what is wrong, what was expected"), or with skip_bad counts it
-    and goes on. A file that cannot be read at all, or that holds no row, is always an error.
+    and goes on. A file that cannot be read to its end, or that holds no row, is always an error.
     """
     records, bad = [], []
     for path in paths:
@@ -52,7 +56,7 @@ def read_records(paths, skip_bad=False):
                     raise row
                 records.append(parse_row(row, source))
             except ValueError as error:
-                if not skip_bad:
+                if not skip_bad or isinstance(error, Damaged):
                     raise ValueError(f"{source}: {error}") from None
                 bad.append(f"{source}: {error}")
         if len(records) + len(bad) == before:
@@ -190,7 +194,7 @@ def _array_rows(content):
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        yield line, ValueError("not UTF-8; save the file as UTF-8")
+        yield line, Damaged("not UTF-8; save the file as UTF-8")
         return
     space = re.compile(r"[ \t\r\n]*")
     decoder = json.JSONDecoder()
@@ -201,7 +205,7 @@ def _array_rows(content):
         line, counted = line + text.count("\n", counted, at), at
         found = _decode(text, lambda whole, start=at: decoder.raw_decode(whole, start))
         if isinstance(found, ValueError):
-            yield line, ValueError(f"{found}; the rest of the array cannot be read")
+            yield line, Damaged(f"{found}; the rest of the array cannot be read")
             return
         row, end = found
         yield line, row
@@ -210,8 +214,8 @@ def _array_rows(content):
         if mark == "]":
             if at < len(text):
                 line += text.count("\n", counted, at)
-                yield line, ValueError("something stands after the array's end; expected nothing more")
+                yield line, Damaged("something stands after the array's end; expected nothing more")
             return
         if mark != ",":
-            yield line, ValueError(f"expected , or ] after this element, got {mark!r}; the rest cannot be read")
+            yield line, Damaged(f"expected , or ] after this element, got {mark!r}; the rest cannot be read")
             return

@@ -1,35 +1,36 @@
 """What a run did to a model: assessed before and after, told in a table, a figure and a page."""
 
 import json
+from shlex import quote
 
 from minisft import plots
-from minisft.batching import fit
+from minisft.batching import prepare
 from minisft.checkpoint import write_atomically
-from minisft.conversation import Conversation
-from minisft.evaluate import answer_all, exact_match, mean_loss, table
-from minisft.records import render_record
+from minisft.evaluate import answer_all, conversations, exact_match, mean_loss, table
 from minisft.run import read_log
 
 
 def assess(model, tokenizer, records):
-    """What a model can do: {"counts": [[split, task, right, n]], "loss": {split: x}, "answers": five examples}."""
-    if not records:
-        return {"counts": [], "loss": {}, "answers": []}
+    """What a model can do: {"counts": [[split, task, right, n]], "loss": {split: x}, "answers": five examples}.
+
+    A split of plain text has a loss but nothing to count; one of which nothing fits the model has no loss.
+    """
     answers = answer_all(model, tokenizer, records)
-    by_split = {}
+    by_split, shown, losses = {}, {}, {}
     for record in records:
-        rendered = fit(render_record(record, tokenizer), model.config.block_size)
-        if rendered:
-            by_split.setdefault(record.split, []).append(rendered)
-    shown = {}
-    for record, answer in zip(records, answers):
-        if isinstance(record.item, Conversation):
-            question = "\n".join(message.content for message in record.item.messages[:-1])
-            key = answer.task if answer.task != "all" else answer.question
-            shown.setdefault(key, [question, answer.expected, answer.given])
+        by_split.setdefault(record.split, []).append(record)
+    for split, members in by_split.items():
+        examples, notes = prepare(members, tokenizer, model.config.block_size)
+        print("\n".join(f"evaluation, {split}: {note}" for note in notes)) if notes else None
+        if examples:
+            losses[split] = mean_loss(model, examples)
+    for record, answer in zip(conversations(records), answers):
+        question = "\n".join(message.content for message in record.item.messages[:-1])
+        key = answer.task if answer.task != "all" else answer.question
+        shown.setdefault(key, [question, answer.expected, answer.given])
     return {
         "counts": [[*key, *count] for key, count in exact_match(answers).items()],
-        "loss": {split: mean_loss(model, examples) for split, examples in by_split.items()},
+        "loss": losses,
         "answers": list(shown.values())[:5],
     }
 
@@ -44,21 +45,24 @@ def write_report(folder, settings, before, after):
     settings: what the run was asked for, as plain values; before, after: from `assess`.
     """
     log = read_log(folder)
-    splits = list(after["loss"])
-    shares = {split: [_share(assessed, split) for assessed in (before, after)] for split in splits}
+    shares = {split: [_share(assessed, split) for assessed in (before, after)]
+              for split, task in _counts(after) if task == "all"}
     plots.training(f"{folder}/training.png", log, shares)
-    summary = [f"{split}: exact match {old:.1%} -> {new:.1%}, loss {before['loss'][split]:.3f} -> "
-               f"{after['loss'][split]:.3f}" for split, (old, new) in shares.items()]
-    tables = table(_counts(after)) if splits else ["nothing was evaluated"]
+    summary = [f"{split}: exact match {old:.1%} -> {new:.1%}" for split, (old, new) in shares.items()]
+    summary += [f"{split}: loss {before['loss'][split]:.3f} -> {loss:.3f}" for split, loss in after["loss"].items()]
+    tables = table(_counts(after)) if shares else ["no question was evaluated"]
     examples = [(question, expected, old, new) for (question, expected, old), (_, _, new)
                 in zip(before["answers"], after["answers"])]
     print("\n" + "\n".join(tables + [""] + summary))
     for question, expected, old, new in examples:
-        print(f"\n> {question}\n  expected  {expected}\n  before    {_one_line(old)}\n  after     {_one_line(new)}")
-    print(f"\nmodel, log, figure and report are in {folder}; talk to it: python -m minisft.chat --model {folder}")
+        print(f"\n> {question}")
+        for name, answer in (("expected", expected), ("before", old), ("after", new)):
+            print(f"  {name:8}  {_one_line(answer)}")
+    print(f"\nmodel, log, figure and report are in {folder}; talk to it: "
+          f"python -m minisft.chat --model {quote(str(folder))}")
 
     seconds = sum(row["seconds"] for row in log)
-    quoted = "\n".join(f"| {_one_line(question)} | {expected} | {_one_line(old)} | {_one_line(new)} |"
+    quoted = "\n".join(f"| {_one_line(question)} | {_one_line(expected)} | {_one_line(old)} | {_one_line(new)} |"
                        for question, expected, old, new in examples)
     text = f"""# Run {folder}
 

@@ -1,11 +1,12 @@
 """A run folder: a training that can be stopped at any moment, by any means, and go on to the very same bits.
 
-    state.pt     the last saved step: weights, optimizer, random state, settings; the one file that resuming needs
+    state.pt     the last saved step: weights, optimizer, random state, settings
     log.jsonl    one line for each step
     model.pt     the model, once training is done
 
 The data of a step depend on its number alone, so a resumed run sees what the first would have seen; what the first run
-did after its last save is done again. Same bits means: same machine, same number of threads.
+did after its last save is done again. Base and data are read again from the paths that were given, so resume in the
+folder in which the run began. Same bits means: same machine, same number of threads, on the CPU.
 """
 
 import json
@@ -13,6 +14,8 @@ import os
 import signal
 from contextlib import contextmanager
 from dataclasses import asdict
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -42,23 +45,46 @@ def hold_interrupts():
 
 
 def new_folder(parent, name):
-    """The first of parent/name-1, parent/name-2, ... that does not exist."""
-    number = 1
-    while (Path(parent) / f"{name}-{number}").exists():
-        number += 1
-    return Path(parent) / f"{name}-{number}"
+    """Make the first of parent/name-1, parent/name-2, ... that does not exist, so that no other run takes it."""
+    for number in count(1):
+        folder = Path(parent) / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
 
 
 def newest_folder(parent, name):
-    """The last of parent/name-1, parent/name-2, ... that holds a state; ValueError if there is none."""
-    found = [path.parent for path in Path(parent).glob(f"{name}-*/state.pt")]
+    """The unfinished run among parent/name-1, parent/name-2, ... that was saved last; ValueError if there is none."""
+    found = [path.parent for path in Path(parent).glob(f"{name}-*/state.pt")
+             if not (path.parent / "model.pt").exists()]
     if not found:
         raise ValueError(f"no unfinished run in {parent}; name one with --out, or start one without --resume")
     return max(found, key=lambda folder: (folder / "state.pt").stat().st_mtime)
 
 
+def newest_model(parent, name):
+    """The model of the run parent/name-* that was finished last; ValueError if there is none."""
+    models = list(Path(parent).glob(f"{name}-*/model.pt"))
+    if not models:
+        raise ValueError(f"no tuned model in {parent} yet; make one with `python -m minisft.train`, or name one with "
+                         "--model")
+    return max(models, key=lambda path: path.stat().st_mtime)
+
+
+def fingerprint(things):
+    """A short name of exactly these data, so that a run does not go on with others."""
+    digest = sha256()
+    for thing in things:
+        digest.update(repr(thing).encode())
+    return digest.hexdigest()[:16]
+
+
 def check_unused(folder):
-    """ValueError if the folder already holds a run."""
+    """ValueError if the folder already holds a run, or is none."""
+    if Path(folder).is_file():
+        raise ValueError(f"--out {folder} is a file; name a folder")
     for name in ("state.pt", "model.pt", "log.jsonl"):
         if (Path(folder) / name).exists():
             raise ValueError(f"{folder} already holds a run; go on with it by --resume, or choose another --out")
@@ -75,10 +101,9 @@ def resumed_settings(folder, config, free=("resume", "out", "device")):
         raise ValueError(f"{folder} holds a run of another command; go on with it by the command that began it")
     for name, value in asdict(config).items():
         default = type(config).__dataclass_fields__[name].default
-        stored = tuple(saved[name]) if isinstance(saved[name], list) else saved[name]
-        if name not in free and value != default and value != stored:
+        if name not in free and value != default and value != saved[name]:
             flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} {value} differs from the {stored} that the run in {folder} began with; "
+            raise ValueError(f"{flag} {value} differs from the {saved[name]} that the run in {folder} began with; "
                              f"leave {flag} away to go on, or start a new run")
     return state
 
@@ -134,5 +159,9 @@ def train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, sta
 
 
 def read_log(folder):
-    """The rows of a run's log, as dictionaries."""
-    return [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    """The rows of a run's log, as dictionaries; ValueError if it holds none."""
+    path = Path(folder) / "log.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if not rows:
+        raise ValueError(f"{path} holds no step; the run's log is lost, start a new one")
+    return rows

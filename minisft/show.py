@@ -3,8 +3,8 @@
     python -m minisft.show data/train.jsonl
     python -m minisft.show mine.jsonl --row 12 --html mask.html
 
-Supervised tokens, on which the loss is taken, are coloured; all others are context. It shows exactly what training
-sees, because it calls what training calls.
+Supervised tokens, on which the loss is taken, are coloured; all others are context. It calls what training calls; only
+the cutting of what is longer than a model's context comes later.
 """
 
 import html

@@ -4,9 +4,9 @@
     repeat: find the most frequent pair of neighbouring tokens in the corpus and make it a new token.
     ties: of equally frequent pairs, the one whose (left bytes, right bytes) sorts first.
 
-Text is first cut into pieces (words with their leading space, numbers of up to two digits, runs of Chinese, runs of
-anything else, white space), and no merge crosses a cut. A token's id is its *rank*: encoding merges, again and again,
-the neighbouring pair whose joined bytes have the lowest rank.
+Text is first cut into pieces (words with their leading space, numbers of up to two digits, single Chinese
+characters, runs of anything else, white space), and no merge crosses a cut. A token's id is its *rank*: encoding
+merges, again and again, the neighbouring pair whose joined bytes have the lowest rank.
 
 Special tokens (document end, roles, end of turn) have ids of their own after the ranks. `encode` never produces them,
 whatever the text says: only `special` does.
@@ -33,7 +33,7 @@ _SPACE, _LETTER, _HAN = r" \t\n\r", r"A-Za-z\u00c0-\u024f", r"\u4e00-\u9fff"
 PATTERN = "|".join((
     rf" ?[{_LETTER}]+",
     r"[0-9]{1,2}",
-    rf"[{_HAN}]+",
+    rf"[{_HAN}]",
     rf" ?[^{_SPACE}{_LETTER}0-9{_HAN}]+",
     rf"[{_SPACE}]{{1,64}}(?![^{_SPACE}])",
     rf"[{_SPACE}]{{1,64}}",
@@ -139,7 +139,7 @@ class Tokenizer:
         return token >= len(self.ranked)
 
     def encode(self, text):
-        """Ids of ordinary text; "<|end|>" in it stays six characters. ValueError for a lone surrogate."""
+        """Ids of ordinary text; "<|end|>" in it stays plain characters. ValueError for a lone surrogate."""
         check_text(text)
         return self._encoding.encode_ordinary(text)
 
@@ -172,7 +172,7 @@ class Tokenizer:
         """Read a file that `save` wrote; ValueError if it is something else."""
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a tokenizer that Tokenizer.save wrote ({error}); make one with "
                              "`python -m minisft.world`") from error
 

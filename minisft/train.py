@@ -8,24 +8,30 @@
 Notes: 指令微调的训练策略 (training strategies of instruction tuning).
 """
 
-import json
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from itertools import islice
 from math import ceil, inf
 from shlex import quote
 
 import torch
 
-from minisft.batching import cut_text, fit, step_batches
+from minisft.batching import prepare, step_batches
 from minisft.checkpoint import load_model, save_model
 from minisft.config import ROOT, at_least, option, parse, shipped
 from minisft.evaluate import TEST_FILES, pick_device
 from minisft.loop import NonFiniteLoss, train_steps
 from minisft.optim import AdamW, parameter_groups, warmup_cosine
-from minisft.records import read_records, render_record
+from minisft.records import read_records
 from minisft.report import assess, write_report
-from minisft.run import check_unused, new_folder, newest_folder, resumed_settings, train_in
+from minisft.run import (
+    DTYPES,
+    check_unused,
+    fingerprint,
+    new_folder,
+    newest_folder,
+    resumed_settings,
+    train_in,
+)
 
 TRAIN_FILES = (shipped("data/train.jsonl"),)
 
@@ -37,14 +43,14 @@ class TrainConfig:
                              "data, and for your own every 20th row, which is then not trained on")
     base: str = option(shipped("checkpoints/base.pt"), "base model: a file, or a run folder")
     out: str = option("", "run folder; by default checkpoints/run-1, run-2, ...")
-    steps: int | None = option(None, "optimizer steps; instead of --epochs")
-    epochs: float | None = option(None, "passes over the data; 3 if neither --epochs nor --steps is given")
+    steps: int | None = option(None, "optimizer steps, instead of --epochs; by default what 2 epochs take")
+    epochs: float | None = option(None, "passes over the data; by default 2, unless --steps is given")
     batch_size: int = option(32, "conversations in an optimizer step")
-    accumulate: int = option(1, "pieces that a step is cut into to save memory; the result is the same")
-    lr: float = option(1e-3, "highest learning rate; warm-up over the first 5% of steps, then cosine to 0")
+    accumulate: int = option(1, "compute a step in this many parts, to save memory; the result is the same")
+    lr: float = option(5e-4, "highest learning rate; warm-up over the first 5% of steps, then cosine to 0")
     weight_decay: float = option(0.01, "decay of matrices per step, times the learning rate")
     seed: int = option(0, "random seed of data order and dropout")
-    pack: bool = option(False, "pack conversations into shared rows instead of padding them")
+    pack: bool = option(False, "put several conversations into one row, kept apart, instead of padding each one")
     resume: bool = option(False, "go on with the run in --out, or with the newest one")
     save_every: int = option(100, "steps between saved states")
     skip_bad: bool = option(False, "count and skip rows that cannot be used, instead of stopping")
@@ -62,10 +68,11 @@ class TrainConfig:
 def load_data(config):
     """(training records, evaluation records), with a line printed for whatever was left out."""
     records, bad = read_records(config.data, config.skip_bad)
-    if bad:
-        print(f"skipped {len(bad)} bad rows, the first: {bad[0]}")
-    if config.eval:
-        return records, read_records(config.eval, config.skip_bad)[0]
+    evaluated, bad_too = read_records(config.eval, config.skip_bad) if config.eval else ([], [])
+    if bad or bad_too:
+        print(f"skipped {len(bad + bad_too)} bad rows, the first: {(bad + bad_too)[0]}")
+    if evaluated:
+        return records, evaluated
     if config.data == TRAIN_FILES:
         return records, read_records(TEST_FILES)[0]
     if len(records) < 20:
@@ -74,41 +81,6 @@ def load_data(config):
     held_out = [replace(record, split="held_out") for record in records[19::20]]
     print(f"kept {len(held_out)} of {len(records)} rows back to evaluate on (every 20th); name others with --eval")
     return [record for i, record in enumerate(records, 1) if i % 20], held_out
-
-
-def prepare(records, tokenizer, block_size):
-    """Rendered examples that fit the context, and a line for each way in which something was left out."""
-    examples, cut, left_out = [], [], []
-    for record in records:
-        rendered = render_record(record, tokenizer)
-        if isinstance(record.item, str):
-            examples += cut_text(rendered, block_size)
-            continue
-        fitted = fit(rendered, block_size)
-        if fitted is None:
-            left_out.append(record.source)
-            continue
-        examples.append(fitted)
-        if len(fitted.ids) < len(rendered.ids):
-            cut.append(record.source)
-    notes = []
-    if cut:
-        notes.append(f"{len(cut)} conversations are longer than the context of {block_size} tokens and keep only the "
-                     f"first turns that fit, the first: {cut[0]}")
-    if left_out:
-        notes.append(f"{len(left_out)} conversations are left out: their first answer does not end within "
-                     f"{block_size} tokens, the first: {left_out[0]}")
-    if not examples:
-        raise ValueError(f"nothing is left to train on: {' '.join(notes)}")
-    return examples, notes
-
-
-def fingerprint(examples):
-    """A short name of the exact training data, so that a run does not go on with other data."""
-    digest = sha256()
-    for example in examples:
-        digest.update(json.dumps([example.ids, example.loss_mask]).encode())
-    return digest.hexdigest()[:16]
 
 
 def recipe(model, examples, steps, config):
@@ -128,8 +100,9 @@ def tune(model, examples, steps, **settings):
 
     examples: list of Rendered; settings: fields of TrainConfig, such as seed=1 or lr=3e-4.
     """
-    optimizer, lr_at, windows_from = recipe(model, examples, steps, TrainConfig(steps=steps, **settings))
-    return list(islice(train_steps(model, windows_from(0), optimizer, lr_at), steps))
+    config = TrainConfig(steps=steps, **settings)
+    optimizer, lr_at, windows_from = recipe(model, examples, steps, config)
+    return list(islice(train_steps(model, windows_from(0), optimizer, lr_at, dtype=DTYPES[config.dtype]), steps))
 
 
 def train(config):
@@ -138,24 +111,26 @@ def train(config):
     if config.resume:
         folder = config.out or newest_folder(ROOT / "checkpoints", "run")
         state = resumed_settings(folder, config)
-        saved = {name: tuple(value) if isinstance(value, list) else value
-                 for name, value in state["settings"]["config"].items()}
-        config = TrainConfig(**saved | {"out": str(folder), "resume": True, "device": config.device})
-    else:
-        folder = config.out or str(new_folder(ROOT / "checkpoints", "run"))
-        check_unused(folder)
+        config = TrainConfig(**state["settings"]["config"] | {"out": str(folder), "resume": True,
+                                                              "device": config.device})
+    elif config.out:
+        check_unused(config.out)
     torch.manual_seed(config.seed)
     model, tokenizer = load_model(config.base)
     model.to(pick_device(config.device))
     train_records, eval_records = load_data(config)
     examples, notes = prepare(train_records, tokenizer, model.config.block_size)
+    if not examples:
+        raise ValueError(f"nothing is left to train on: {' '.join(notes)}")
     print("\n".join(notes)) if notes else None
-    steps = config.steps or max(1, ceil(len(examples) * (config.epochs or 3) / config.batch_size))
-    print(f"{len(examples):,} conversations, {steps} steps; run folder {folder}")
-
-    data = fingerprint(examples)
+    data = fingerprint([*examples, *((record.item, record.task, record.split) for record in eval_records)])
     if state and state["settings"]["data"] != data:
         raise ValueError(f"the data are not those that the run in {folder} began with; start a new run with --out")
+    if not state:
+        folder = config.out or str(new_folder(ROOT / "checkpoints", "run"))
+    steps = config.steps or max(1, ceil(ceil(len(examples) / config.batch_size) * (config.epochs or 2)))
+    print(f"{len(examples):,} conversations, {steps} steps; run folder {folder}")
+
     before = state["settings"]["before"] if state else assess(model, tokenizer, eval_records)
     settings = {"config": asdict(config), "data": data, "before": before}
     optimizer, lr_at, windows_from = recipe(model, examples, steps, config)
@@ -173,12 +148,12 @@ def main(argv=None):
     config = parse(TrainConfig, argv, "train", "Tune a base model on instructions.")
     try:
         train(config)
-    except (ValueError, NonFiniteLoss) as error:
+    except (ValueError, OSError, NonFiniteLoss) as error:
         spoilt = isinstance(error, NonFiniteLoss)
         hint = "; state.pt keeps the last saved step; start a new run with a smaller --lr" if spoilt else ""
         raise SystemExit(f"minisft.train: {error}{hint}") from None
     except KeyboardInterrupt:
-        raise SystemExit("\nminisft.train: broken off; go on from the last saved step with --resume") from None
+        raise SystemExit("\nminisft.train: broken off; a run that had begun goes on with --resume") from None
 
 
 if __name__ == "__main__":

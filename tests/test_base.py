@@ -29,7 +29,7 @@ def test_the_base_looks_back_as_far_as_its_card_says(base):
     model, tokenizer = base
     share = recall_probe(model, tokenizer)
     assert share == pytest.approx(CARD["recall_probe"], abs=0.01)
-    assert share > 0.85, "guessing among the eight values of the attribute gives one in eight"
+    assert share > 0.9, "guessing among the eight values of the attribute gives one in eight"
 
 
 def test_the_base_follows_no_instruction(base):
@@ -88,5 +88,20 @@ def test_your_own_text_makes_a_base_too(tmp_path, capsys):
     figures = json.loads((tmp_path / "mine" / "figures.json").read_text(encoding="utf-8"))
     assert model.config.n_embd == 16 and figures["steps"] == 3 and figures["tokens"] > 0
     assert re.search(r"--n-layer 1\b", figures["command"])
+    words = shlex.split(figures["command"])
+    again = parse(PretrainConfig, words[3:], "pretrain", "")
+    assert (again.data, again.steps, again.n_embd, again.seed) == ((str(file),), 3, 16, 0)
     with pytest.raises(SystemExit, match="already holds a run"):
         pretrain.main(arguments)
+    file.write_text(rows[0], encoding="utf-8")
+    with pytest.raises(SystemExit, match="data or tokenizer are not those"):
+        pretrain.main(["--resume", "--out", str(tmp_path / "mine"), "--device", "cpu"])
+
+
+def test_conversations_are_no_text_to_pretrain_on(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "a"}\n{"prompt": "a?", "completion": "b"}\n', encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"rows\.jsonl:2: a conversation; expected rows of text"):
+        pretrain.main(["--data", str(file), "--out", str(tmp_path / "base"), "--steps", "1", "--device", "cpu"])
+    with pytest.raises(SystemExit, match="missing.json"):
+        pretrain.main(["--tokenizer", "missing.json", "--out", str(tmp_path / "base"), "--device", "cpu"])

@@ -1,6 +1,7 @@
 """Chat: the answer streams, the conversation is remembered, and it is rendered as in training."""
 
 import io
+import os
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from minisft import chat
 from minisft.checkpoint import save_model
 from minisft.conversation import Message
 from minisft.model import GPT, GPTConfig
+from minisft.run import newest_model
 from minisft.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
@@ -47,17 +49,23 @@ def test_a_character_split_over_tokens_comes_out_whole(monkeypatch, model):
 def test_half_a_character_at_the_end_is_shown_as_such(monkeypatch, model):
     say(monkeypatch, TOKENIZER.encode("蓝")[:2])
     pieces = list(chat.answer_stream(model, TOKENIZER, [Message("user", "q")], chat.ChatConfig(), None))
-    assert "".join(pieces) == "�"
+    assert pieces == ["", "", "�", None], "and None says that the answer was cut"
 
 
 def test_a_prompt_prints_one_answer(monkeypatch, saved, capsys):
-    say(monkeypatch, TOKENIZER.encode("Hello."))
+    say(monkeypatch, TOKENIZER.encode("Hello.") + [TOKENIZER.special("<|end|>")])
     chat.main(["--model", saved, "--prompt", "Hi"])
     assert capsys.readouterr().out == "Hello.\n"
 
 
+def test_an_answer_that_is_cut_says_so(monkeypatch, saved, capsys):
+    say(monkeypatch, TOKENIZER.encode("Hello"))
+    chat.main(["--model", saved, "--prompt", "Hi"])
+    assert capsys.readouterr().out == "Hello\n(cut: longer than --max-new-tokens 200 or the model's context)\n"
+
+
 def test_later_turns_see_the_earlier_ones_until_a_new_conversation(monkeypatch, saved, capsys):
-    prompts = say(monkeypatch, TOKENIZER.encode("ok"))
+    prompts = say(monkeypatch, TOKENIZER.encode("ok") + [TOKENIZER.special("<|end|>")])
     monkeypatch.setattr("sys.stdin", io.StringIO("one\n\ntwo\n/new\nthree\n/quit\nfour\n"))
     chat.main(["--model", saved, "--system", "Be kind."])
     told = [TOKENIZER.decode(prompt) for prompt in prompts]
@@ -95,8 +103,13 @@ def test_wrong_sampling_flags_are_refused(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_without_a_trained_model_it_says_how_to_get_one(tmp_path):
+def test_the_newest_run_is_taken_and_without_one_it_says_how_to_get_one(tmp_path):
     with pytest.raises(ValueError, match="python -m minisft.train"):
-        chat.newest_model(tmp_path)
+        newest_model(tmp_path, "run")
+    for name, moment in (("run-1", 300), ("run-2", 200), ("base-1", 400)):  # a base is no tuned model
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.pt").touch()
+        os.utime(tmp_path / name / "model.pt", (moment, moment))
+    assert newest_model(tmp_path, "run") == tmp_path / "run-1" / "model.pt"
     with pytest.raises(SystemExit, match="does not exist"):
         chat.main(["--model", str(tmp_path / "nowhere.pt"), "--prompt", "Hi"])

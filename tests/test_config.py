@@ -102,8 +102,8 @@ def test_every_field_has_a_flag_with_a_help_line_and_its_default(capsys, monkeyp
     flags = capsys.readouterr().out.split("\n  --")
     line = " ".join(next(line for line in flags if re.match(rf"{field.name.replace('_', '-')}\s", line)).split())
     assert field.metadata["help"] in line
-    if field.default not in ("", ()) and field.type is not bool:
-        shown = " ".join(field.default) if field.type is tuple else str(field.default).replace("None", "none")
+    if field.default not in ("", (), None) and field.type is not bool:
+        shown = " ".join(field.default) if field.type is tuple else str(field.default)
         assert line.endswith(f"(default: {shown})")
 
 

@@ -1,11 +1,14 @@
 """Evaluation: what counts as right, what a table says, and how sure a difference is."""
 
+import json
 import math
 import random
+import re
 
 import pytest
 import torch
 
+from minisft.config import shipped
 from minisft.conversation import Conversation, render
 from minisft.evaluate import (
     Answer,
@@ -16,6 +19,7 @@ from minisft.evaluate import (
     main,
     mean_loss,
     paired_bootstrap,
+    perplexity,
     split_shares,
     table,
 )
@@ -24,6 +28,7 @@ from minisft.records import Record
 from minisft.tokenizer import END_OF_TURN, Tokenizer
 
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
+BASE = shipped("checkpoints/base.pt")
 
 
 def record(question, answer, task="all", split="all"):
@@ -83,8 +88,8 @@ def test_answers_come_back_in_the_order_of_the_records_whatever_the_batches():
 
 def test_a_prompt_that_leaves_no_room_is_wrong_and_nothing_breaks():
     model = Parrot({"q": "a"})
-    answers = answer_all(model, TOKENIZER, [record("q" * 100, "a"), Record("plain text", "row")])
-    assert [(answer.right, answer.given) for answer in answers] == [(False, ""), (False, "")]
+    answers = answer_all(model, TOKENIZER, [record("q" * 100, "a"), Record("plain text, which asks nothing", "row")])
+    assert [(answer.right, answer.given) for answer in answers] == [(False, "")]
 
 
 def test_shares_and_table_count_by_split_and_task():
@@ -143,12 +148,35 @@ def test_the_interval_covers_as_often_as_it_says():
     assert covered >= 88
 
 
-def test_an_unusable_device_is_refused_with_a_way_out(capsys):
+@pytest.mark.parametrize("device", ["nonsense", "meta"])
+def test_an_unusable_device_is_refused_with_a_way_out(device):
     with pytest.raises(SystemExit, match="--device cpu"):
-        main(["--device", "nonsense"])
+        main(["--model", BASE, "--device", device])
+
+
+def test_perplexity_is_the_exponential_however_large():
+    assert perplexity(0) == 1 and perplexity(math.log(7)) == pytest.approx(7) and perplexity(1e4) == math.inf
+
+
+def test_texts_longer_than_the_context_count_with_every_token(tmp_path, capsys):
+    file = tmp_path / "long.jsonl"
+    file.write_text(json.dumps({"text": "The pet of Mia is a dog. " * 100}) + "\n", encoding="utf-8")
+    main(["--model", BASE, "--data", str(file)])
+    shown = capsys.readouterr().out
+    assert "exact" not in shown and "of 1" not in shown, "a text asks nothing"
+    assert float(re.search(r"loss ([\d.]+) per", shown)[1]) > 0.001
+
+
+def test_what_does_not_fit_the_context_is_said(tmp_path, capsys):
+    file = tmp_path / "long.jsonl"
+    rows = [{"prompt": "hot " * 400, "completion": "cold"}, {"prompt": "hot", "completion": "cold " * 400}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    main(["--model", BASE, "--data", str(file)])
+    shown = capsys.readouterr().out
+    assert "2 conversations are left out" in shown and "long.jsonl:1" in shown and "perplexity" not in shown
 
 
 def test_the_command_prints_a_column_for_each_split(capsys):
-    evaluate(EvaluateConfig(show=1))
+    evaluate(EvaluateConfig(model=BASE, show=1))
     shown = capsys.readouterr().out
     assert all(split in shown for split in ("new_passage", "new_wording", "new_attribute", "perplexity", "expected:"))

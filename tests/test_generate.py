@@ -156,6 +156,11 @@ def test_top_k_1_and_temperature_0_are_both_greedy():
     assert torch.equal(choose(logits, Sampling(temperature=1, top_k=1)), logits.argmax(dim=-1))
 
 
+def test_a_temperature_near_0_is_greedy_too_and_breaks_nothing():
+    logits = torch.tensor([[1.0, 3.0, 2.0], [-5.0, -9.0, -4.0]])
+    assert choose(logits, Sampling(temperature=1e-39)).tolist() == [1, 2]
+
+
 def test_the_same_generator_seed_gives_the_same_tokens():
     model, sampling = tiny_model(), Sampling(temperature=1.5)
 

@@ -1,6 +1,7 @@
 """Lessons run as scripts, have their form, and their published numbers are those of a full experiment."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ def test_a_lesson_runs_in_fast_mode_and_writes_its_figure(lesson, tmp_path):
     done = subprocess.run([sys.executable, str(lesson), "--fast"], cwd=ROOT, capture_output=True, text=True,
                           env={"TMPDIR": str(tmp_path), "PATH": "", "PYTHONIOENCODING": "utf-8"}, timeout=300)
     assert done.returncode == 0, done.stderr
-    made = {path.name for path in (tmp_path / "minisft-fast").iterdir()}
+    made = {path.name for path in tmp_path.glob("minisft-fast-*/*")}
     assert {f"{lesson.stem}.png", f"{lesson.stem}.json"} <= made
     assert "HOLDS" in done.stdout or "FAILS" in done.stdout
 
@@ -25,7 +26,8 @@ def test_a_lesson_runs_in_fast_mode_and_writes_its_figure(lesson, tmp_path):
 def test_a_lesson_has_its_form(lesson):
     text = lesson.read_text(encoding="utf-8")
     parts = ["**Question.**", "**What the notes say**", "**My prediction, written before the run.**",
-             "## The experiment", "## Figure and verdict", "**What would change my mind.**", "**Exercise**"]
+             "## The experiment", "## Figure and verdict", "**What came out.**", "**What would change my mind.**",
+             "**Exercise**"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert text.startswith("# %% [markdown]\n# # ")
@@ -38,3 +40,7 @@ def test_a_lesson_ships_the_figure_and_numbers_of_the_full_experiment(lesson):
     items = results["items"]
     assert min(items.values()) >= 500 if isinstance(items, dict) else items >= 500
     assert results.get("seeds", 5) >= 5
+    assert all(outcome["low"] <= outcome["difference"] <= outcome["high"] for outcome in results["verdicts"])
+    text = lesson.read_text(encoding="utf-8")
+    held = [len(re.findall(rf"^# - \*\*{word}\*\*", text, re.MULTILINE)) for word in ("Holds", "Fails")]
+    assert held == [sum(outcome["holds"] is holds for outcome in results["verdicts"]) for holds in (True, False)]

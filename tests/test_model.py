@@ -18,7 +18,7 @@ from conftest import (
 )
 
 from minisft.cache import KVCache, PrefixCache
-from minisft.model import GPT, GPTConfig, waves
+from minisft.model import GPT, GPTConfig, turn_back, waves
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -76,6 +76,8 @@ def test_the_start_is_gpt2s_scaled_to_the_width(n_embd, normal):
         elif name == "wpe.weight":
             assert abs(parameter.pow(2).mean().sqrt().item() / normal - 1) < 1e-3
         else:
+            if name == "h.0.attn.c_attn.weight":  # of which the first head's queries and keys begin otherwise
+                parameter = torch.cat([rows[n_embd // 4:] for rows in parameter.split(n_embd)])
             std = normal / 4 if name.endswith("c_proj.weight") else normal  # sqrt(2 * 8 layers) = 4
             n = parameter.numel()
             assert abs(parameter.std().item() / std - 1) < 4.5 / math.sqrt(2 * n), name
@@ -90,6 +92,22 @@ def test_positions_begin_as_waves_in_which_a_shift_is_one_rotation_for_all_posit
     assert torch.allclose(sines * angles.cos() + cosines * angles.sin(), started[1:, :8], atol=1e-4)
     assert torch.allclose(cosines * angles.cos() - sines * angles.sin(), started[1:, 8:], atol=1e-4)
     assert waves(5, 7).shape == (5, 7)
+
+
+def test_the_first_head_begins_by_looking_at_its_own_token_and_the_one_before():
+    torch.manual_seed(0)
+    model, ids = GPT(GPTConfig(vocab_size=500, block_size=64, n_layer=1, n_head=4, n_embd=128)), random_ids(
+        20, 40, vocab_size=500)
+    attention = model.h[0].attn
+    q, k, _ = attention.c_attn(model.h[0].ln_1(model.embed(ids))).split(128, dim=2)
+    scores = (q[..., :32] @ k[..., :32].transpose(1, 2) / math.sqrt(32)).masked_fill(
+        ~torch.ones(40, 40, dtype=torch.bool).tril(), -math.inf)
+    looks = [scores.softmax(2).diagonal(-back, 1, 2).mean().item() for back in range(5)]
+    assert looks[0] > 0.4 and looks[1] > 0.1 and looks[1] > 2 * looks[2] > 2 * looks[3]
+    queries, keys, _ = attention.c_attn.weight.split(128)
+    assert torch.allclose(queries[:32], keys[:32] @ turn_back(128), atol=1e-6)
+    assert torch.allclose(waves(40, 128)[1:] @ turn_back(128).T, waves(40, 128)[:-1], atol=1e-4)
+    assert (waves(40, 7)[1:] @ turn_back(7).T - waves(40, 7)[:-1])[:, [0, 1, 2, 4, 5, 6]].abs().max() < 1e-4
 
 
 def test_a_fresh_model_gives_every_token_about_the_same_probability():

@@ -188,11 +188,23 @@ def test_every_error_names_file_and_line(tmp_path, content, line, wrong):
 
 def test_skipping_bad_rows_counts_each_and_keeps_the_others(tmp_path):
     lines = write(tmp_path, f'{ROW}\n{{bad\n{ROW}\n\n{{"prompt": 1}}\n{ROW}\n')
-    array = write(tmp_path, f'[{ROW},\n{{"x": 1}},\n{ROW},\n{{bad', "array.json")
+    array = write(tmp_path, f'[{ROW},\n{{"x": 1}},\n{ROW}]', "array.json")
     records, bad = read_records([lines, array], skip_bad=True)
     assert [record.source for record in records] == [
         f"{lines}:1", f"{lines}:3", f"{lines}:6", f"{array}:1", f"{array}:3"]
-    assert [message.split(": ")[0] for message in bad] == [f"{lines}:2", f"{lines}:5", f"{array}:2", f"{array}:4"]
+    assert [message.split(": ")[0] for message in bad] == [f"{lines}:2", f"{lines}:5", f"{array}:2"]
+
+
+@pytest.mark.parametrize("content, line, wrong", [
+    (f"[{ROW},\n{{bad, {ROW}]", 2, "not JSON"), (f"[{ROW}\n{ROW}]", 1, "expected , or ]"),
+    (f"[{ROW}]\n{ROW}", 2, "something stands after"),
+    (f'[{ROW},\n{{"prompt": "é"}}]'.encode("latin-1"), 2, "not UTF-8"),
+])
+def test_skipping_rows_does_not_hide_that_an_array_cannot_be_read_to_its_end(tmp_path, content, line, wrong):
+    path = tmp_path / "array.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=rf"array\.json:{line}: {re.escape(wrong)}"):
+        read_records([write(tmp_path, ROW), path], skip_bad=True)
 
 
 def test_when_no_row_can_be_used_skipping_does_not_hide_it(tmp_path):

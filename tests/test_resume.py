@@ -110,7 +110,8 @@ def test_ctrl_c_saves_and_the_printed_command_ends_with_the_same_bits(world, tmp
 
 def test_a_second_ctrl_c_breaks_off_at_once_and_the_last_save_goes_on(world, tmp_path, run):
     status, printed = run(fault=partial(at_loss, 8, press_twice))
-    assert status == 1 and "go on from the last saved step with --resume" in printed and "Traceback" not in printed
+    assert status == 1 and "broken off; a run that had begun goes on with --resume" in printed
+    assert "Traceback" not in printed
     assert read_state(tmp_path / "run/state.pt")["step"] == 6
     assert run("--resume")[0] == 0
     assert outcome(tmp_path / "run") == world[2].outcome
@@ -257,15 +258,22 @@ def test_data_that_end_too_early_are_said(tmp_path):
         plain_run(tmp_path)
 
 
+def test_a_log_that_is_lost_is_said(tmp_path):
+    (tmp_path / "log.jsonl").touch()
+    with pytest.raises(ValueError, match="log.jsonl holds no step; the run's log is lost"):
+        read_log(tmp_path)
+
+
 def test_new_folders_are_counted_and_the_newest_is_found(tmp_path):
     assert new_folder(tmp_path, "run") == tmp_path / "run-1"
     with pytest.raises(ValueError, match="no unfinished run"):
         newest_folder(tmp_path, "run")
     model = GPT(GPTConfig(vocab_size=8, block_size=4, n_layer=1, n_head=1, n_embd=4))
     for number, moment in ((1, 100), (2, 300), (3, 200)):
-        folder = new_folder(tmp_path, "run")
-        assert folder == tmp_path / f"run-{number}"
-        folder.mkdir()
+        folder = tmp_path / "run-1" if number == 1 else new_folder(tmp_path, "run")
+        assert folder == tmp_path / f"run-{number}" and folder.is_dir(), "made at once, so that no other run takes it"
         save_state(folder / "state.pt", model, AdamW(model.parameters()), 0, {})
         os.utime(folder / "state.pt", (moment, moment))
     assert newest_folder(tmp_path, "run") == tmp_path / "run-2"
+    (tmp_path / "run-2" / "model.pt").touch()  # that one is finished
+    assert newest_folder(tmp_path, "run") == tmp_path / "run-3"

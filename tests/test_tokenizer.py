@@ -128,7 +128,7 @@ def test_encoding_a_piece_joins_the_lowest_rank_first():
 
 def test_the_pattern_cuts_words_numbers_chinese_and_white_space():
     assert re.findall(PATTERN, "Zoë's 12345 cats,  你好world \n") == [
-        "Zoë", "'", "s", " ", "12", "34", "5", " cats", ",", " ", " ", "你好", "world", " \n"]
+        "Zoë", "'", "s", " ", "12", "34", "5", " cats", ",", " ", " ", "你", "好", "world", " \n"]
     assert re.findall(PATTERN, "x\u0663\u0664\u0665 \u2028\x85y") == ["x", "\u0663\u0664\u0665", " \u2028\x85", "y"]
     assert [len(piece) for piece in re.findall(PATTERN, " " * 100 + "a")] == [64, 35, 2]
 

@@ -130,6 +130,54 @@ def test_steps_and_epochs_together_are_refused(capsys):
     assert "give one of them" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("rows, epochs, steps", [(10, 3, 3), (33, 3, 6), (64, 2, 4), (64, 0.5, 1)])
+def test_an_epoch_is_a_whole_pass_however_few_the_rows(base, tmp_path, capsys, rows, epochs, steps):
+    lines = "\n".join(json.dumps({"prompt": f"{n}?", "completion": f"{n}"}) for n in range(rows))
+    file, = write(tmp_path, {"own.jsonl": lines})
+    train.main(["--base", base, "--out", str(tmp_path / "run"), "--epochs", str(epochs), "--data", file, "--eval", file,
+                "--device", "cpu"])
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert len(log) == steps and f"{rows} conversations, {steps} steps" in capsys.readouterr().out
+    if epochs >= 1:
+        assert sum(row["targets"] for row in log) == epochs * sum(len(f"{n}") + 1 for n in range(rows))
+
+
+def test_the_report_holds_answers_of_several_lines(base, tmp_path):
+    file, = write(tmp_path, {"eval.jsonl": json.dumps({"prompt": "a|b\nc", "completion": "first\nsecond | third"})})
+    report = (run(base, tmp_path, [file], "--eval", file) / "report.md").read_text(encoding="utf-8")
+    row, = [line for line in report.splitlines() if "first" in line]
+    assert row.startswith("| a\\|b / c | first / second \\| third | ") and len(re.findall(r"(?<!\\)\|", row)) == 5
+
+
+def test_texts_are_evaluated_by_their_loss_alone(base, tmp_path, capsys):
+    file, = write(tmp_path, {"text.jsonl": ROWS["text.jsonl"]})
+    folder = run(base, tmp_path, [file], "--eval", file)
+    shown, after = capsys.readouterr().out, json.loads((folder / "results.json").read_text())["after"]
+    assert "exact match" not in shown and "all: loss" in shown
+    assert after["counts"] == [] and after["loss"]["all"] > 1
+
+
+def test_bad_rows_to_evaluate_on_are_counted(base, tmp_path, capsys):
+    good, bad = write(tmp_path, {"good.jsonl": ROWS["pairs.jsonl"], "bad.jsonl": ROWS["pairs.jsonl"] + '\n{"x": 1}'})
+    run(base, tmp_path, [good], "--eval", bad, "--skip-bad")
+    assert "skipped 1 bad rows" in capsys.readouterr().out
+
+
+def test_going_on_with_other_questions_is_refused(base, tmp_path):
+    data, asked = write(tmp_path, {"data.jsonl": ROWS["pairs.jsonl"], "asked.jsonl": ROWS["messages.jsonl"]})
+    folder = run(base, tmp_path, [data], "--eval", asked)
+    (folder / "model.pt").unlink()
+    write(tmp_path, {"asked.jsonl": ROWS["sharegpt.jsonl"]})
+    with pytest.raises(SystemExit, match="the data are not those that the run in"):
+        train.main(["--resume", "--out", str(folder), "--device", "cpu"])
+
+
+def test_a_file_is_no_run_folder(base, tmp_path):
+    data, = write(tmp_path, {"data.jsonl": ROWS["pairs.jsonl"]})
+    with pytest.raises(SystemExit, match="is a file; name a folder"):
+        train.main(["--base", base, "--out", data, "--data", data, "--device", "cpu"])
+
+
 def test_the_runs_number_themselves(base, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "ROOT", tmp_path)
     files = write(tmp_path, ROWS)
@@ -172,7 +220,7 @@ def test_the_default_run_turns_a_base_that_continues_into_one_that_follows(tmp_p
 
     for split in ("new_passage", "new_wording", "new_attribute"):
         assert share("before", split) < 0.05
-    assert share("after", "new_passage") > 0.8  # as far as the shipped base reaches
+    assert share("after", "new_passage") >= 0.95
     model, tokenizer = load_model(tmp_path / "run")
     records, _ = read_records(train.TEST_FILES[:1])
     assert split_shares(answer_all(model, tokenizer, records))["new_passage"] == share("after", "new_passage")

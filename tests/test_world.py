@@ -2,11 +2,13 @@
 
 import json
 import random
+import re
 from collections import Counter
 
 import pytest
 
 from minisft.config import ROOT
+from minisft.pretrain import draw_kind
 from minisft.records import read_records
 from minisft.world import corpus, oracle, prose
 from minisft.world.dialogue import DIALOGUES, solve_follow_up, solve_small_talk
@@ -94,7 +96,7 @@ def test_a_passage_that_contradicts_itself_is_not_read():
     (["Tom's pet is a dog. Mia keeps a cat.\nWhat is the pet of Tom?"], "The pet of Tom is a dog."),
     (["Tom's pet is a dog. Mia keeps a cat.\nWhat does Mia keep at home?"], "The pet of Mia is a cat."),
     (["Tom's pet is a dog.\nWhat is the color of Tom?"], None),
-    (["What kind of thing is violin?"], "The word violin names an instrument."),
+    (["What kind of thing is violin?"], "The word violin names a kind of instrument."),
     (["What is the opposite of narrow?"], "The opposite of narrow is wide."),
     (["What is blue in Chinese?"], "In Chinese, blue is 蓝色."),
     (["What is 蓝色 in English?"], "In English, 蓝色 is blue."),
@@ -169,6 +171,27 @@ def test_portraits_state_every_fact_at_least_twice():
         words = [word.strip(".").lower() for word in prose.portrait(rng).split()]
         values = Counter(word for word in words if word in {value.lower() for value in ATTRIBUTE_OF} - {"lily"})
         assert values and all(count >= 2 for count in values.values())
+
+
+def test_what_is_retold_is_told_twice_the_second_time_in_any_order():
+    rng, orders = random.Random(0), set()
+    for _ in range(100):
+        told = prose.retold(rng, [1, 2, 3], lambda fact: (f"{fact}.",)).split()
+        assert told[:3] == ["1.", "2.", "3."] and sorted(told[3:]) == told[:3]
+        orders.add(tuple(told[3:]))
+    assert len(orders) == 6
+    for kind in (prose.opposites, prose.dictionary, prose.kinds, prose.sums, prose.verses, prose.roll_call):
+        words = Counter(re.split(r"[ .]+", kind(rng)))
+        assert sum(count >= 2 for count in words.values()) >= 4
+
+
+def test_the_first_texts_are_roll_calls_and_the_later_ones_the_mixture():
+    def kinds(step):
+        rng = random.Random(step)
+        return {draw_kind(rng, step) for _ in range(200)}
+    assert kinds(0) == kinds(449) == {prose.roll_call}
+    assert kinds(650) == {prose.roll_call, prose.document}
+    assert kinds(850) == kinds(7000) == {prose.document}
 
 
 def test_the_probe_asks_for_a_fact_that_stands_once_in_its_text():

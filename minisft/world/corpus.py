@@ -31,6 +31,7 @@ TEST_SPLITS = tuple(SPLITS)[1:]
 # Rows of each task; a task that has fewer different instructions gives what it has.
 TRAIN_ROWS = {"reading": 2000, "follow_up": 1000, "small_talk": 500, "story": 500} | {
     skill.name: 400 for skill in SKILLS if skill.name not in ("reading", "story")}
+TRAIN_ROWS["reverse"] = 600
 TRAIN_ROWS["opposite"] = 150  # of about 200 questions, so that some are left for the test
 TEST_ROWS = {"new_passage": 60, "new_item": 100, "new_wording": 60, "new_attribute": 60}
 

@@ -1,8 +1,8 @@
 """Pre-training prose: texts that describe and show what the town knows, and never give an order or answer one.
 
-Every portrait states its facts and then *states them again* in other words and another order. A text that says each
-fact once can be predicted from word statistics; one that repeats itself rewards looking back, and it is this looking
-back (recall) that instruction tuning later turns into answering questions.
+Almost every text states its facts and then *states them again*, in another order and often in other words. One that
+says each fact once can be predicted from word statistics; one that repeats itself rewards looking back, and it is this
+looking back (recall) that instruction tuning later turns into answering questions.
 
 Source: our own trials; the mechanism is the induction head of Olsson et al. 2022 (In-context learning and induction
 heads).
@@ -15,7 +15,6 @@ from minisft.world.facts import (
     OPPOSITES,
     POSSESSIVE,
     RESIDENTS,
-    article,
     display,
 )
 from minisft.world.language import STATEMENTS, Template, capitalize, listing, state, state_in_chinese
@@ -23,6 +22,7 @@ from minisft.world.skills import THINGS, Scope, draw_facts
 
 EVERYTHING = Scope(tuple(ATTRIBUTES))
 WORDS = tuple(ATTRIBUTE_OF)
+CALLED = WORDS + tuple(OPPOSITES) + tuple(map(str, range(1, 21)))  # what roll calls and refrains may hold
 VALUE_FIRST = Template("{value} is the {noun} of {name}.")
 PRONOUN = Template("{possessive} {noun} is {value}.")
 # (residents, attributes) of a portrait: most are about one resident, as are the passages that instructions ask about
@@ -63,55 +63,56 @@ def bilingual(rng):
     return "\n".join(" ".join(half) for half in halves)
 
 
+def retold(rng, facts, ways):
+    """All facts, and then all of them again in another order; ways: fact -> sentences that state it."""
+    again = rng.sample(facts, len(facts))
+    return " ".join(rng.choice(ways(fact)) for fact in [*facts, *again])
+
+
 def dictionary(rng):
     """What words are in the other language."""
-    return " ".join(rng.choice((
+    return retold(rng, rng.sample(WORDS, rng.randint(3, 5)), lambda word: (
         f"In Chinese, {word} is {CHINESE_OF[word]}.",
-        f"In English, {CHINESE_OF[word]} is {word}.",
-    )) for word in rng.sample(WORDS, rng.randint(4, 8)))
+        f"In English, {CHINESE_OF[word]} is {word}."))
 
 
 def kinds(rng):
     """Which kind of thing a word names."""
-    sentences = []
-    for word in rng.sample(WORDS, rng.randint(4, 8)):
-        noun = ATTRIBUTE_OF[word]
-        sentences.append(rng.choice((
-            f"The word {word} names {article(noun)}.",
-            f"The word {word} names {article(noun)}.",
-            f"One {noun} is {word}.",
-        )))
-    return " ".join(sentences)
+    return retold(rng, rng.sample(WORDS, rng.randint(3, 5)), lambda word: (
+        f"The word {word} names a kind of {ATTRIBUTE_OF[word]}.",
+        f"The word {word} names a kind of {ATTRIBUTE_OF[word]}.",
+        f"One kind of {ATTRIBUTE_OF[word]} is {word}."))
 
 
 def opposites(rng):
-    return " ".join(rng.choice((
+    """Which words mean the opposite of each other."""
+    return retold(rng, rng.sample(list(OPPOSITES), rng.randint(3, 5)), lambda word: (
         f"The opposite of {word} is {OPPOSITES[word]}.",
         f"The opposite of {word} is {OPPOSITES[word]}.",
-        f"What is not {word} is {OPPOSITES[word]}.",
-    )) for word in rng.sample(list(OPPOSITES), rng.randint(4, 8)))
+        f"What is not {word} is {OPPOSITES[word]}."))
 
 
 def sums(rng):
-    sentences = []
-    for _ in range(rng.randint(4, 8)):
-        a, b = rng.randint(1, 10), rng.randint(1, 10)
-        sentences.append(rng.choice((
-            f"We know that {a} plus {b} is {a + b}.", f"We know that {a + b} minus {b} is {a}.")))
-    return " ".join(sentences)
+    """What two numbers add up to, and what is left when one is taken away."""
+    facts = [(rng.randint(1, 10), rng.randint(1, 10)) for _ in range(rng.randint(3, 5))]
+    return retold(rng, facts, lambda fact: (
+        f"We know that {fact[0]} plus {fact[1]} is {sum(fact)}.",
+        f"We know that {sum(fact)} minus {fact[1]} is {fact[0]}."))
 
 
 def stories(rng):
     """Small events with numbers, and how many of a thing somebody has in the end."""
-    sentences = []
-    for name in rng.sample(RESIDENTS, rng.randint(2, 4)):
-        thing, a, b = rng.choice(THINGS), rng.randint(1, 10), rng.randint(1, 10)
-        sentences.append(rng.choice((
-            f"{name} has {a} {thing}s and gets {b} more. Now {name} has {a + b} {thing}s.",
-            f"{name} had {a} {thing}s and found {b} more. Now {name} has {a + b} {thing}s.",
-            f"{name} has {a + b} {thing}s and gives {b} away. Now {name} has {a} {thing}s.",
-            f"{name} had {a + b} {thing}s and lost {b}. Now {name} has {a} {thing}s.")))
-    return " ".join(sentences)
+    def ways(event):
+        name, thing, a, b, gets = event
+        if gets:
+            return (f"{name} has {a} {thing}s and gets {b} more. Now {name} has {a + b} {thing}s.",
+                    f"{name} had {a} {thing}s and found {b} more. Now {name} has {a + b} {thing}s.")
+        return (f"{name} has {a + b} {thing}s and gives {b} away. Now {name} has {a} {thing}s.",
+                f"{name} had {a + b} {thing}s and lost {b}. Now {name} has {a} {thing}s.")
+
+    events = [(name, rng.choice(THINGS), rng.randint(1, 10), rng.randint(1, 10), rng.random() < 0.5)
+              for name in rng.sample(RESIDENTS, rng.randint(1, 3))]
+    return retold(rng, events, ways)
 
 
 def lists(rng):
@@ -119,7 +120,7 @@ def lists(rng):
     sentences = []
     for _ in range(rng.randint(2, 3)):
         words = rng.sample(WORDS, rng.randint(3, 4))
-        seen = [f"The first word is {words[0]}.", f"The last word is {words[-1]}.",
+        seen = [rng.choice((f"The first word is {words[0]}.", f"The last word is {words[-1]}.")),
                 f"Backwards it is {listing(reversed(words))}."]
         sentences += [f"The words are {listing(words)}.", *rng.sample(seen, 2)]
     return " ".join(sentences)
@@ -128,20 +129,31 @@ def lists(rng):
 def refrain(rng):
     """A few words or short facts sung over and over, as in a song: whoever has heard a line once can go on with it."""
     if rng.random() < 0.5:
-        line = " ".join(rng.sample(WORDS, rng.randint(3, 8)))
+        line = " ".join(rng.sample(CALLED, rng.randint(3, 8)))
     else:
         line = " ".join(state(fact, rng.randrange(5)) for fact in draw_facts(rng, EVERYTHING, rng.randint(1, 3), 1))
     return " ".join([line] * rng.randint(3, 4))
 
 
 def roll_call(rng):
-    """Names, each with a word of its own, called up again and again in another order."""
-    pairs = [(name, rng.choice(WORDS)) for name in rng.sample(RESIDENTS, rng.randint(2, 5))]
+    """Four names, each with a word of its own, called up again and again in another order."""
+    pairs = [(name, rng.choice(CALLED)) for name in rng.sample(RESIDENTS, 4)]
     calls = []
-    for _ in range(4):
+    for _ in range(6):
         calls += [f"{name} {word}." for name, word in pairs]
         rng.shuffle(pairs)
     return " ".join(calls)
+
+
+def verses(rng):
+    """The same thing told of two to four residents, four times over: only the name tells whose value it is."""
+    facts = draw_facts(rng, EVERYTHING, rng.randint(2, 4), 1)
+    form = rng.choice((None, rng.randrange(5)))
+    sentences = []
+    for _ in range(4):
+        sentences += [state(fact, rng.randrange(5) if form is None else form) for fact in facts]
+        rng.shuffle(facts)
+    return " ".join(sentences)
 
 
 def meetings(rng):
@@ -162,8 +174,8 @@ def meetings(rng):
 
 # How many documents of each kind among a hundred.
 MIXTURE = {
-    portrait: 48, refrain: 4, roll_call: 2, bilingual: 8, dictionary: 8, kinds: 4, opposites: 4, sums: 6, stories: 5,
-    lists: 8, meetings: 3,
+    portrait: 36, verses: 6, refrain: 3, roll_call: 5, bilingual: 9, dictionary: 8, kinds: 4, opposites: 5, sums: 8,
+    stories: 5, lists: 8, meetings: 3,
 }
 
 

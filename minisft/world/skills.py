@@ -24,9 +24,9 @@ from minisft.world.facts import (
     ENGLISH_OF,
     OPPOSITES,
     RESIDENTS,
-    article,
 )
-from minisft.world.language import Template, ask, listing, state, state_in_chinese
+from minisft.world.language import ask, listing, state, state_in_chinese
+from minisft.world.wordings import WORDINGS
 
 THINGS = ("coin", "book", "cup", "stamp", "pencil", "key", "shell", "button")
 
@@ -98,7 +98,7 @@ def _draw_word(rng, scope):
 
 def _solve_kind(slots):
     noun = ATTRIBUTE_OF.get(slots["word"])
-    return noun and f"The word {slots['word']} names {article(noun)}."
+    return noun and f"The word {slots['word']} names a kind of {noun}."
 
 
 def _draw_adjective(rng, scope):
@@ -206,106 +206,19 @@ def _solve_story(slots):
     return f"Now {slots['name']} has {left} {slots['thing']}s."
 
 
-def _wordings(*texts):
-    return tuple(map(Template, texts))
-
-
 SKILLS = (
-    Skill("reading", _draw_reading, solve_reading,
-          tuned=_wordings(
-              "Read the text and answer the question.\nText: {passage}\nQuestion: {question}",
-              "{passage}\n{question}",
-              "Text: {passage}\nAnswer this: {question}",
-              "Use the text to answer. {question}\nText: {passage}",
-              "Here is what we know. {passage}\n{question}"),
-          new=_wordings(
-              "Please look at this. {passage} Tell me: {question}",
-              "I have a question: {question} You find the answer in here: {passage}",
-              "Question: {question}\nText: {passage}")),
-    Skill("classification", _draw_word, _solve_kind,
-          tuned=_wordings(
-              "What kind of thing is {word}?",
-              "Which kind of thing does the word {word} name?",
-              "Name the kind: {word}",
-              "Say what the word names.\nWord: {word}"),
-          new=_wordings("What sort of thing is {word}, please?", "{word}: what kind of thing is it?"),
-          asks_knowledge=True),
-    Skill("opposite", _draw_adjective, _solve_opposite,
-          tuned=_wordings(
-              "What is the opposite of {word}?",
-              "Give the opposite of the word.\nWord: {word}",
-              "Which word is the opposite of {word}?",
-              "Opposite: {word}"),
-          new=_wordings("Please tell me the opposite of {word}.", "{word}: what is the opposite?"),
+    Skill("reading", _draw_reading, solve_reading, **WORDINGS["reading"]),
+    Skill("classification", _draw_word, _solve_kind, **WORDINGS["classification"], asks_knowledge=True),
+    Skill("opposite", _draw_adjective, _solve_opposite, **WORDINGS["opposite"],
           uses_attributes=False, asks_knowledge=True),
-    Skill("to_chinese", _draw_word, _solve_to_chinese,
-          tuned=_wordings(
-              "What is {word} in Chinese?",
-              "Translate the word into Chinese.\nWord: {word}",
-              "Say {word} in Chinese.",
-              "Chinese word: {word}"),
-          new=_wordings("How do I say {word} in Chinese?", "{word}: please translate into Chinese."),
-          asks_knowledge=True),
-    Skill("to_english", _draw_chinese_word, _solve_to_english,
-          tuned=_wordings(
-              "What is {word} in English?",
-              "Translate the word into English.\nWord: {word}",
-              "Say {word} in English.",
-              "English word: {word}"),
-          new=_wordings("How do I say {word} in English?", "{word}: please translate into English."),
-          asks_knowledge=True),
-    Skill("sentence_to_chinese", _draw_sentence, _solve_sentence_to_chinese,
-          tuned=_wordings(
-              "Translate the sentence into Chinese.\nSentence: {sentence}",
-              "Say it in Chinese: {sentence}",
-              "Chinese sentence: {sentence}"),
-          new=_wordings("Please say this in Chinese. {sentence}", "{sentence}\nTranslate this into Chinese.")),
-    Skill("sentence_to_english", _draw_chinese_sentence, _solve_sentence_to_english,
-          tuned=_wordings(
-              "Translate the sentence into English.\nSentence: {sentence}",
-              "Say it in English: {sentence}",
-              "English sentence: {sentence}"),
-          new=_wordings("Please say this in English. {sentence}", "{sentence}\nTranslate this into English.")),
-    Skill("first", _draw_list, _solve_first,
-          tuned=_wordings(
-              "What is the first word?\nWords: {words}",
-              "Give the first word: {words}",
-              "Find the first word of {words}."),
-          new=_wordings("Which word is the first here? {words}", "{words}\nPlease give the first word.")),
-    Skill("last", _draw_list, _solve_last,
-          tuned=_wordings(
-              "What is the last word?\nWords: {words}",
-              "Give the last word: {words}",
-              "Find the last word of {words}."),
-          new=_wordings("Which word is the last here? {words}", "{words}\nPlease give the last word.")),
-    Skill("reverse", _draw_list, _solve_reverse,
-          tuned=_wordings(
-              "Write the words backwards.\nWords: {words}",
-              "Say it backwards: {words}",
-              "Backwards: {words}"),
-          new=_wordings("Please write this backwards: {words}", "{words}\nSay these words backwards.")),
-    Skill("restate", _draw_restate, _solve_restate,
-          tuned=_wordings(
-              "Rewrite the sentence with the word of.\nSentence: {sentence}",
-              "Rewrite it with of: {sentence}",
-              "Use the word of: {sentence}"),
-          new=_wordings("Please say this with of. {sentence}", "{sentence}\nWrite it with the word of.")),
-    Skill("arithmetic", _draw_sum, solve_sum,
-          tuned=_wordings(
-              "What is {a} plus {b}?", "Add {a} and {b}.", "How much is {a} plus {b}?",
-              "What is {total} minus {b}?", "Take {b} from {total}.", "How much is {total} minus {b}?"),
-          new=_wordings(
-              "Please tell me what {a} plus {b} is.", "{a} plus {b} is how much?",
-              "Please tell me what {total} minus {b} is.", "{total} minus {b} is how much?"),
-          uses_attributes=False, asks_knowledge=True),
-    Skill("story", _draw_story, _solve_story,
-          tuned=_wordings(
-              "{name} has {a} {thing}s and gets {b} more. How many {thing}s does {name} have now?",
-              "{name} had {a} {thing}s and found {b} more. Count the {thing}s of {name}.",
-              "{name} has {total} {thing}s and gives {b} away. How many {thing}s does {name} have now?",
-              "{name} had {total} {thing}s and lost {b}. Count the {thing}s of {name}."),
-          new=_wordings(
-              "How many {thing}s does {name} have after getting {b} more, with {a} to begin with?",
-              "How many {thing}s does {name} have after giving {b} away, with {total} to begin with?"),
-          uses_attributes=False, asks_knowledge=True),
+    Skill("to_chinese", _draw_word, _solve_to_chinese, **WORDINGS["to_chinese"], asks_knowledge=True),
+    Skill("to_english", _draw_chinese_word, _solve_to_english, **WORDINGS["to_english"], asks_knowledge=True),
+    Skill("sentence_to_chinese", _draw_sentence, _solve_sentence_to_chinese, **WORDINGS["sentence_to_chinese"]),
+    Skill("sentence_to_english", _draw_chinese_sentence, _solve_sentence_to_english, **WORDINGS["sentence_to_english"]),
+    Skill("first", _draw_list, _solve_first, **WORDINGS["first"]),
+    Skill("last", _draw_list, _solve_last, **WORDINGS["last"]),
+    Skill("reverse", _draw_list, _solve_reverse, **WORDINGS["reverse"]),
+    Skill("restate", _draw_restate, _solve_restate, **WORDINGS["restate"]),
+    Skill("arithmetic", _draw_sum, solve_sum, **WORDINGS["arithmetic"], uses_attributes=False, asks_knowledge=True),
+    Skill("story", _draw_story, _solve_story, **WORDINGS["story"], uses_attributes=False, asks_knowledge=True),
 )

@@ -10,7 +10,7 @@
 # **My prediction, written before the run.** After one pass over the data: new passages of tuned tasks from below 5% to
 # 95% or more; words and sums that no question asked for to between 30% and 90%; new wordings to between 60% and 95%;
 # attributes never tuned on, known from the prose alone, to between 60% and 95%. From random weights instead of the
-# base: below 30% on new passages, because one pass is too little to learn from nothing what the base already knows.
+# base: below 30% on new passages, because there is nothing to unlock.
 #
 # **What was known when.** The experiment ran twice before, on earlier and weaker bases. After the first time passages
 # were made to be about one resident, and new items, until then a part of new passages, became a split of their own.
@@ -103,9 +103,9 @@ write_results("03_first_sft.json", {
 #
 # - **Fails**, narrowly: new passages came to 92%, not 95% (the default run, with two passes, gets there).
 # - **Fails**, for the better: new items came to 92%, above the 90% that were thought possible.
-# - **Fails**: new wordings came to 38%. Three to six wordings of a task are too few to make a model read others.
+# - **Fails**: new wordings came to 38%. Perhaps three to six wordings of a task are too few; this was not varied here.
 # - **Holds**: new attributes came to 62%.
-# - **Holds**: from random weights nothing is right after the same steps.
+# - **Holds**: from random weights nothing is right after the same steps (one seed; one pass may just be too little).
 #
 # **Read with care.** The world is small and its answers are sentences that the prose contains; this shows the mechanism
 # (tuning elicits what pre-training laid down), not how large the effect is elsewhere. Seeds vary the order of the data;

@@ -28,8 +28,8 @@ from minisft.loss import sft_loss
 from minisft.records import read_records
 from minisft.run import newest_model
 from minisft.tokenizer import END_OF_TURN
+from minisft.world.corpus import TEST_SPLITS
 
-TEST_SPLITS = ("new_passage", "new_item", "new_wording", "new_attribute")
 TEST_FILES = tuple(shipped(f"data/{split}.jsonl") for split in TEST_SPLITS)
 
 

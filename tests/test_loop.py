@@ -94,7 +94,7 @@ def test_the_loop_equals_one_in_plain_pytorch(ours, theirs, max_norm):
     assert difference(parameters, expected) < 1e-10
     assert [record.loss for record in records] == pytest.approx(losses, rel=1e-12)
     assert [record.grad_norm for record in records] == pytest.approx(norms, rel=1e-10)
-    assert difference(parameters, snapshot(tiny_model())) > 1e-3
+    assert difference(parameters, snapshot(tiny_model())) > 0.01
 
 
 @pytest.mark.parametrize("optimizer_of", [lambda model: PlainSGD(model.parameters()), adamw])

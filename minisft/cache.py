@@ -67,6 +67,15 @@ class KVCache:
         values.narrow(2, self.length, tokens).copy_(v)
         return keys.narrow(2, 0, end), values.narrow(2, 0, end)
 
+    def grow(self, slots):
+        """Make room for so many more entries; those that are filled stay."""
+        wider = (torch.nn.functional.pad(buffer, (0, 0, 0, slots)) for pair in self._entries for buffer in pair)
+        self._entries, self.capacity = list(zip(wider, wider)), self.capacity + slots
+
+    def entries(self):
+        """[(keys, values)] of each layer, those that are filled: (B, H, length, D)."""
+        return [(keys.narrow(2, 0, self.length), values.narrow(2, 0, self.length)) for keys, values in self._entries]
+
     def advance(self, tokens):
         """Called by the model once all layers have appended `tokens` entries."""
         self.length += tokens

@@ -1,0 +1,78 @@
+"""Parameter-efficient tuning, put into a model and taken out again.
+
+    model = add_peft(model, config)   freezes the model and adds what the method trains
+    model = remove_peft(model)        the model as it was
+    merge(model), unmerge(model)      LoRA: put the change into the weights, and take it out to the bit
+
+Everything added holds what it wraps as `.base`, so nothing of the model is lost; who trains, generates or evaluates
+uses what `add_peft` returns like the model itself.
+
+Notes: 参数高效的模型微调 (parameter-efficient tuning).
+"""
+
+from minisft.peft.adapter import Adapted, TunedLayerNorm
+from minisft.peft.layers import unwrap_layers
+from minisft.peft.lora import LoRALinear
+from minisft.peft.virtual import Virtual
+
+WRAPPERS = (LoRALinear, Adapted, TunedLayerNorm)
+
+
+def add_peft(model, config, tokenizer=None):
+    """The model with what `config` trains; all of its own parameters are frozen.
+
+    config: LoRAConfig, AdapterConfig, PrefixConfig or PromptConfig; tokenizer: needed to start from a text.
+    ValueError if the model has been given a method already.
+    """
+    if isinstance(model, Virtual) or any(isinstance(module, WRAPPERS) for module in model.modules()):
+        raise ValueError("this model has a tuning method already; take it off first: remove_peft(model)")
+    model.requires_grad_(False)
+    return config.wrap_model(model, tokenizer)
+
+
+def remove_peft(model):
+    """The model without any method, its parameters trainable again."""
+    if isinstance(model, Virtual):
+        model = model.base
+    if any(layer.before_merge is not None for layer in lora_layers(model)):
+        unmerge(model)
+    unwrap_layers(model, WRAPPERS)
+    return model.requires_grad_(True)
+
+
+def lora_layers(model):
+    return [module for module in model.modules() if isinstance(module, LoRALinear)]
+
+
+def _each(model, what):
+    layers = lora_layers(model)
+    if not layers:
+        raise ValueError("there is nothing to merge or unmerge: only LoRA changes weights, and this model has none")
+    for layer in layers:
+        getattr(layer, what)()
+    return model
+
+
+def merge(model):
+    """Put LoRA's change into the weights it belongs to. ValueError if it is there, or if there is no LoRA."""
+    return _each(model, "merge")
+
+
+def unmerge(model):
+    """The weights as they were before `merge`, to the bit."""
+    return _each(model, "unmerge")
+
+
+def delta(model):
+    """{name: tensor} of what a method has added, and nothing of the base."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def describe_parameters(model):
+    """A table: trainable and all parameters, their share, and the bytes that AdamW keeps for the trainable ones."""
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    state = sum(2 * parameter.numel() * parameter.element_size() for parameter in model.parameters()
+                if parameter.requires_grad)
+    return (f"{'trainable parameters':24}{trainable:>14,}\n{'all parameters':24}{everything:>14,}\n"
+            f"{'share':24}{trainable / everything:>14.3%}\n{'optimizer state, bytes':24}{state:>14,}")

@@ -1,0 +1,87 @@
+"""LoRA: a frozen linear layer and, beside it, a product of two thin matrices that learns.
+
+    h = W_0 x + (alpha / r) B A x        A (r, in), B (out, r), B = 0 at the start, so nothing has changed yet
+
+The paper writes dW = B A; the notes write dW = A B^T with both matrices [H, R] and no scale: their A is the paper's B,
+their B^T the paper's A, and a step of size eta there is one of eta r / alpha here. A starts uniform in
++-1 / sqrt(in), as in the authors' code. With sqrt_r the scale is alpha / sqrt(r), which keeps the size of the change
+apart from the rank (Kalajdzievski 2023).
+
+Source: Hu et al. 2021 (LoRA), section 4.1. Notes: 低秩适配 (low-rank adaptation).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from minisft.peft.layers import LINEAR_LAYERS, check_targets, wrap_layers
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """targets: ends of the names of linear layers; r: rank; alpha: scale, see above; dropout: on the input of A."""
+
+    targets: tuple = LINEAR_LAYERS
+    r: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    sqrt_r: bool = False
+
+    def __post_init__(self):
+        check_targets(self.targets)
+        if self.r < 1:
+            raise ValueError(f"the rank r must be at least 1, got {self.r}")
+        if not self.alpha > 0:
+            raise ValueError(f"alpha must be above 0, got {self.alpha}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+    @property
+    def scale(self):
+        return self.alpha / (math.sqrt(self.r) if self.sqrt_r else self.r)
+
+    def wrap_model(self, model, tokenizer=None):
+        wrap_layers(model, self.targets, lambda linear: LoRALinear(linear, self))
+        return model
+
+
+class LoRALinear(nn.Module):
+    """A linear layer with a low-rank change beside it: (..., in) -> (..., out)."""
+
+    def __init__(self, base, config):
+        super().__init__()
+        out, inputs = base.weight.shape
+        self.base, self.scale, self.dropout = base, config.scale, config.dropout
+        like = {"dtype": base.weight.dtype, "device": base.weight.device}
+        self.A = nn.Parameter(torch.empty(config.r, inputs, **like).uniform_(-inputs ** -0.5, inputs ** -0.5))
+        self.B = nn.Parameter(torch.zeros(out, config.r, **like))
+        self.before_merge = None  # the weight's own bits, while the change is merged into it
+
+    def forward(self, x):
+        h = self.base(x)
+        if self.before_merge is not None:
+            return h
+        if self.dropout and self.training:
+            x = F.dropout(x, self.dropout)
+        return h + self.scale * F.linear(F.linear(x, self.A), self.B)  # (..., in) -> (..., r) -> (..., out)
+
+    @torch.no_grad()
+    def merge(self):
+        """W_0 <- W_0 + (alpha / r) B A, summed in float32 at least. ValueError if it is merged already."""
+        if self.before_merge is not None:
+            raise ValueError("this layer is merged already; a second merge would add its change twice")
+        W = self.base.weight
+        self.before_merge = W.detach().clone()
+        exact = torch.promote_types(W.dtype, torch.float32)
+        W.copy_(W.to(exact) + self.scale * self.B.to(exact) @ self.A.to(exact))
+
+    @torch.no_grad()
+    def unmerge(self):
+        """W_0 as it was, to the bit. ValueError if it is not merged."""
+        if self.before_merge is None:
+            raise ValueError("this layer is not merged")
+        self.base.weight.copy_(self.before_merge)
+        self.before_merge = None

@@ -1,0 +1,94 @@
+"""Prefix tuning: P trainable keys and values in every layer, in front of those of the tokens.
+
+    head_l = softmax(q [P_K ; K]^T / sqrt(D)) [P_V ; V]        P_K, P_V (P, D) for each head of each layer l
+
+or, as the authors train them, through a network that is dropped afterwards:
+
+    [P_K, P_V of all layers] = W_2 tanh(W_1 e + b_1) + b_2     e (P, C) -> (P, hidden) -> (P, 2 L C)
+
+The prefix is a trainable cache, and the model takes a cache already. Keys and values of zero would not be nothing: they
+take their share of the softmax.
+
+Source: Li and Liang 2021, section 4. Notes: 前缀微调 (prefix tuning).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from minisft.cache import KVCache, PrefixCache
+from minisft.peft.virtual import Virtual
+
+
+@dataclass(frozen=True)
+class PrefixConfig:
+    """P: length; hidden: width of the network, 0 for none; text: words whose activations it starts from, "" for none."""
+
+    P: int = 10
+    hidden: int = 0
+    text: str = ""
+
+    def __post_init__(self):
+        if self.P < 1 or self.hidden < 0:
+            raise ValueError(f"P must be at least 1 and hidden at least 0, got P={self.P}, hidden={self.hidden}")
+        if self.text and self.hidden:
+            raise ValueError("a prefix through a network cannot start from the activations of a text; leave out one")
+
+    def wrap_model(self, model, tokenizer):
+        return Prefix(model, self, self.text and start_ids(self.text, self.P, tokenizer))
+
+
+def start_ids(text, P, tokenizer):
+    """P ids of a text, said again and again until there are so many: (1, P)."""
+    if tokenizer is None:
+        raise ValueError("to start from a text a tokenizer is needed; give one")
+    ids = tokenizer.encode(text)
+    return torch.tensor([(ids * -(-P // len(ids)))[:P]])
+
+
+class Prefix(Virtual):
+    """A model with a trainable prefix."""
+
+    def __init__(self, base, config, ids=None):
+        super().__init__(base, config.P)
+        c = base.config
+        like = {"dtype": base.wte.weight.dtype, "device": base.device}
+        self.network = None
+        if config.hidden:
+            self.embedding = nn.Parameter(torch.empty(config.P, c.n_embd, **like).normal_(std=1.0))
+            self.network = nn.Sequential(nn.Linear(c.n_embd, config.hidden, **like), nn.Tanh(),
+                                         nn.Linear(config.hidden, 2 * c.n_layer * c.n_embd, **like))
+        else:
+            start = torch.empty(config.P, 2 * c.n_layer * c.n_embd, **like).normal_()
+            self.keys_values = nn.Parameter(activations(base, ids) if torch.is_tensor(ids) else start)
+
+    def entries(self):
+        """[(keys, values)] of each layer, each (1, H, P, D)."""
+        c = self.base.config
+        flat = self.network(self.embedding) if self.network else self.keys_values  # (P, 2 L C)
+        slots = flat.view(self.P, c.n_layer, 2, c.n_head, c.n_embd // c.n_head)
+        return [tuple(layer.transpose(0, 1)[None] for layer in pair.unbind(1)) for pair in slots.unbind(1)]
+
+    def begin(self, x, cache, mask):
+        prefix = PrefixCache(self.entries(), self.P)
+        if cache is not None:
+            for layer, (k, v) in enumerate(prefix.entries):
+                cache.append(layer, k, v)
+            cache.length += self.P
+        return self.base.trunk(x, prefix if cache is None else cache, mask)
+
+    @torch.no_grad()
+    def drop_network(self):
+        """The same prefix without the network that made it."""
+        self.keys_values = nn.Parameter(self.network(self.embedding))
+        self.network = self.embedding = None
+
+
+@torch.no_grad()
+def activations(base, ids):
+    """Keys and values of a text in every layer: ids (1, P) -> (P, 2 L C)."""
+    cache = KVCache(base.config, 1, ids.shape[1], base.device, base.wte.weight.dtype)
+    base(ids.to(base.device), cache=cache)
+    slots = [part[0].transpose(0, 1).flatten(1) for pair in cache.entries() for part in pair]  # (P, C) each
+    return torch.cat(slots, dim=1)

@@ -1,0 +1,60 @@
+"""Prompt tuning: P trainable rows in front of the embedded tokens, and nothing else.
+
+    x = [ E_P + wpe[0..P-1] ; wte[ids] + wpe[P..] ]        E_P (P, C), the only parameters
+
+Source: Lester et al. 2021, section 2. Notes: 提示微调 (prompt tuning).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from minisft.peft.prefix import start_ids
+from minisft.peft.virtual import Virtual
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """P: length; start: "random", "vocabulary" (rows of random tokens), or "text", with the text in `text`."""
+
+    P: int = 20
+    start: str = "vocabulary"
+    text: str = ""
+
+    def __post_init__(self):
+        if self.P < 1:
+            raise ValueError(f"P must be at least 1, got {self.P}")
+        if self.start not in ("random", "vocabulary", "text"):
+            raise ValueError(f"start must be random, vocabulary or text, got {self.start!r}")
+        if bool(self.text) != (self.start == "text"):
+            raise ValueError(f"a text goes with start='text', and only with it; got start={self.start!r}, "
+                             f"text={self.text!r}")
+
+    def wrap_model(self, model, tokenizer):
+        wte, P = model.wte.weight.detach(), self.P
+        if self.start == "random":
+            rows = torch.empty(P, wte.shape[1], dtype=wte.dtype, device=wte.device).normal_(std=wte.std().item())
+        elif self.start == "vocabulary":
+            rows = wte[torch.randperm(len(wte))[:P].to(wte.device)].clone()
+        else:
+            rows = wte[start_ids(self.text, P, tokenizer)[0].to(wte.device)].clone()
+        return Prompt(model, rows)
+
+
+class Prompt(Virtual):
+    """A model with trainable rows before its embeddings. rows: (P, C)."""
+
+    def __init__(self, base, rows):
+        super().__init__(base, len(rows))
+        self.rows = nn.Parameter(rows)
+
+    def begin(self, x, cache, mask):
+        P = self.P
+        first = self.rows + self.base.wpe(torch.arange(P, device=x.device))
+        x = torch.cat([first.expand(len(x), -1, -1), x], dim=1)  # (B, T, C) -> (B, P+T, C)
+        if mask is not None:  # (..., T, P+S) -> (..., P+T, P+S): of the rows each sees those before it
+            above = torch.ones(P, mask.shape[-1], dtype=torch.bool, device=mask.device).tril()
+            mask = torch.cat([above.expand(*mask.shape[:-2], -1, -1), mask], dim=-2)
+        x = self.base.trunk(x, cache, mask)[:, P:]
+        return x

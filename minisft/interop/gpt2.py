@@ -8,12 +8,13 @@ Source: Radford et al. 2019, and the files published with it.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from minisft.model import GPT, GPTConfig
-from minisft.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, Tokenizer
+from minisft.tokenizer import END_OF_TEXT, END_OF_TURN, SPECIAL_TOKENS, Tokenizer, encode_piece
 
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 BUFFERS = (".attn.bias", ".attn.masked_bias")  # old files hold the causal mask too
@@ -102,8 +103,6 @@ def read_tokenizer(folder):
 @torch.no_grad()
 def grow_embedding(model, vocab_size):
     """The model with room for so many tokens; new rows begin as the mean of the others."""
-    from dataclasses import replace
-
     old = model.wte.weight
     if vocab_size < len(old):
         raise ValueError(f"the vocabulary has {vocab_size} tokens, the model {len(old)}")
@@ -111,3 +110,80 @@ def grow_embedding(model, vocab_size):
     grown.weight.copy_(torch.cat([old, old.mean(0, keepdim=True).expand(vocab_size - len(old), -1)]))
     model.wte, model.config = grown, replace(model.config, vocab_size=vocab_size)
     return model
+
+
+# Out
+
+CHAT_TEMPLATE = (
+    "{{ '<|endoftext|>' }}"
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}")
+
+
+def save_gpt2(folder, model, tokenizer):
+    """Write a model and its tokenizer as a folder that transformers loads, chat template included.
+
+    The embedding keeps the rows of the chat's special tokens. Read back, text that itself says "<|end|>" becomes the
+    special token, as everywhere in transformers.
+    """
+    folder, config = Path(folder), model.config
+    folder.mkdir(parents=True, exist_ok=True)
+    end, start = tokenizer.special(END_OF_TURN), tokenizer.special(END_OF_TEXT)
+    weights = {}
+    for name, weight in model.state_dict().items():
+        weight = weight.detach().cpu()
+        weights[f"transformer.{name}"] = (weight.T if name.endswith(TRANSPOSED) else weight).contiguous().clone()
+    weights["lm_head.weight"] = weights["transformer.wte.weight"]
+    torch.save(weights, folder / "pytorch_model.bin")
+    sizes = {theirs: getattr(config, ours) for ours, theirs in SIZES.items()}
+    dropout = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), config.dropout)
+    _write_json(folder / "config.json", EXPECTED | sizes | dropout | {
+        "architectures": ["GPT2LMHeadModel"], "bos_token_id": start, "eos_token_id": end, "n_inner": None,
+        "torch_dtype": str(model.wte.weight.dtype).removeprefix("torch.")})
+    _write_json(folder / "generation_config.json", {
+        "bos_token_id": start, "do_sample": False, "eos_token_id": [end, start], "pad_token_id": start})
+    _write_json(folder / "tokenizer.json", tokenizer_json(tokenizer))
+    _write_json(folder / "tokenizer_config.json", {
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END_OF_TEXT, "eos_token": END_OF_TURN,
+        "pad_token": END_OF_TEXT, "chat_template": CHAT_TEMPLATE, "clean_up_tokenization_spaces": False,
+        "model_max_length": config.block_size})
+
+
+def _write_json(path, content):
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def merges_of(tokenizer):
+    """Pairs of tokens (bytes) that join to each longer token, in the order of ranks."""
+    ranks, merges = tokenizer.ranks, []
+    for token in tokenizer.ranked:
+        if len(token) > 1:
+            older = {other: rank for other, rank in ranks.items() if rank < ranks[token]}
+            left, right = (tokenizer.ranked[rank] for rank in encode_piece(token, older))
+            merges.append((left, right))
+    return merges
+
+
+def tokenizer_json(tokenizer):
+    """The tokenizer in the format of the library tokenizers."""
+    character_of = {byte: character for character, byte in byte_characters().items()}
+
+    def printable(token):
+        return "".join(character_of[byte] for byte in token)
+
+    bytes_only = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "post_processor": None,
+        "added_tokens": [
+            {"id": tokenizer.special(name), "content": name, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": True} for name in tokenizer.special_tokens],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": tokenizer.pattern}, "behavior": "Isolated", "invert": False},
+            bytes_only]},
+        "decoder": bytes_only,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+            "vocab": {printable(token): rank for rank, token in enumerate(tokenizer.ranked)},
+            "merges": [[printable(left), printable(right)] for left, right in merges_of(tokenizer)]},
+    }

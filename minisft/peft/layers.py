@@ -1,6 +1,5 @@
 """Finding layers by name, and putting others in their place."""
 
-from torch import nn
 
 LINEAR_LAYERS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 

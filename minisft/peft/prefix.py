@@ -23,7 +23,7 @@ from minisft.peft.virtual import Virtual
 
 @dataclass(frozen=True)
 class PrefixConfig:
-    """P: length; hidden: width of the network, 0 for none; text: words whose activations it starts from, "" for none."""
+    """P: length; hidden: width of the network, 0 for none; text: words from whose activations it starts."""
 
     P: int = 10
     hidden: int = 0

@@ -1,6 +1,7 @@
 """How well a model answers: exact match by split and task, loss on answers, and how sure a difference is.
 
-    exact match   share of conversations whose last answer is given token for token, its end included
+    exact match   share of conversations whose last answer (or one that is as right) is given token for token, its end
+                  included
     perplexity    exp(mean loss per supervised token)
     paired bootstrap   resample seeds and items together, in both arms alike; the 95% interval of the difference
 
@@ -63,11 +64,12 @@ def answer_all(model, tokenizer, records, batch_size=128):
         prompt = render_prompt(Conversation(record.item.messages[:-1]), tokenizer)
         if len(prompt) < model.config.block_size:
             prompts[i] = prompt
-            expected[i] = tokenizer.encode(record.item.messages[-1].content) + [end]
-    answers = [_answer(record, tokenizer, None, []) for record in records]
-    order = sorted(prompts, key=lambda i: (len(prompts[i]), len(expected[i])))
+            right = (record.item.messages[-1].content, *record.also)
+            expected[i] = [tokenizer.encode(answer) + [end] for answer in right]
+    answers = [_answer(record, tokenizer, [], []) for record in records]
+    order = sorted(prompts, key=lambda i: (len(prompts[i]), len(expected[i][0])))
     for chosen in (order[i:i + batch_size] for i in range(0, len(order), batch_size)):
-        longest = max(len(expected[i]) for i in chosen)
+        longest = max(len(answer) for i in chosen for answer in expected[i])
         generated = generate(model, [prompts[i] for i in chosen], longest + 1, stop=(end,))
         for i, given in zip(chosen, generated):
             answers[i] = _answer(records[i], tokenizer, expected[i], given)
@@ -77,7 +79,7 @@ def answer_all(model, tokenizer, records, batch_size=128):
 def _answer(record, tokenizer, expected, given):
     question, right_answer = (message.content for message in record.item.messages[-2:])
     text = tokenizer.decode([token for token in given if not tokenizer.is_special(token)])
-    return Answer(record.split, record.task, question, right_answer, text, given == expected)
+    return Answer(record.split, record.task, question, right_answer, text, given in expected)
 
 
 def exact_match(answers):

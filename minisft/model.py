@@ -71,14 +71,22 @@ def dropout(x, probability, training):
     return F.dropout(x, probability) if training and probability else x
 
 
+class Linear(nn.Linear):
+    """nn.Linear, its weight still [out, in] but stored column by column: a product with one row reads it sooner."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs)
+        self.weight.data = self.weight.data.T.contiguous().T
+
+
 class Attention(nn.Module):
     """Causal multi-head self-attention with one fused projection for queries, keys and values."""
 
     def __init__(self, config, layer):
         super().__init__()
         self.n_head, self.layer, self.dropout = config.n_head, layer, config.dropout
-        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
-        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = Linear(config.n_embd, config.n_embd)
 
     def forward(self, x, cache=None, mask=None):
         B, T, C = x.shape
@@ -102,8 +110,8 @@ class MLP(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.dropout = config.dropout
-        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
-        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        self.c_fc = Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = Linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x):
         x = F.gelu(self.c_fc(x), approximate="tanh")  # (B, T, C) -> (B, T, 4C)
@@ -160,7 +168,8 @@ class GPT(nn.Module):
             else:
                 residual = name.endswith("c_proj.weight")
                 std = normal / math.sqrt(2 * self.config.n_layer) if residual else normal
-                nn.init.normal_(parameter, std=std, generator=generator)
+                start = torch.empty(parameter.shape, dtype=parameter.dtype, device=parameter.device)
+                parameter.data.copy_(start.normal_(std=std, generator=generator))  # the same, however it is stored
         with torch.no_grad():
             self.wpe.weight.copy_(waves(*self.wpe.weight.shape) * normal * math.sqrt(2))
             C, D = self.config.n_embd, self.config.n_embd // self.config.n_head
@@ -175,13 +184,17 @@ class GPT(nn.Module):
     def embed(self, ids, positions=None):
         """ids (B, T) int64 -> (B, T, C). positions: (T,) or (B, T), by default 0, 1, 2, ...
 
-        Raises ValueError for a position beyond block_size.
+        Raises ValueError for an id beyond the vocabulary or a position beyond block_size; on a GPU, where a look at
+        them would make it wait, torch's own assertion fails.
         """
         if positions is None:
             positions = torch.arange(ids.shape[1], device=ids.device)
-        if positions.numel() and (last := int(positions.max())) >= self.config.block_size:
-            raise ValueError(f"{last + 1} positions do not fit a block_size of {self.config.block_size}")
-        x = self.wte(ids) + self.wpe(positions)  # (B, T) -> (B, T, C)
+        try:
+            x = self.wte(ids) + self.wpe(positions)  # (B, T) -> (B, T, C)
+        except IndexError:
+            raise ValueError(f"{int(positions.max()) + 1} positions do not fit a block_size of "
+                             f"{self.config.block_size}, or ids {int(ids.min())} to {int(ids.max())} a vocabulary of "
+                             f"{self.config.vocab_size}") from None
         return dropout(x, self.config.dropout, self.training)
 
     def trunk(self, x, cache=None, mask=None):

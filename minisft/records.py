@@ -7,7 +7,8 @@
     text                text (plain documents, as in pre-training)
 
 The format is told from each row's keys; other keys are left alone, but for `task` and `split`, by which evaluation
-groups its results. A file is JSON lines, or one JSON array.
+groups its results, and `also`, a list of other answers that are as right as the last one. A file is JSON lines, or one
+JSON array.
 
 Notes: 指令格式 (instruction formats).
 """
@@ -32,12 +33,14 @@ class Damaged(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """item: a Conversation that ends with an answer, or plain text; source: "file:line"; task and split: names."""
+    """item: a Conversation that ends with an answer, or plain text; source: "file:line"; task and split: names;
+    also: other answers that are as right as the last one."""
 
     item: Conversation | str
     source: str
     task: str = "all"
     split: str = "all"
+    also: tuple = ()
 
 
 def read_records(paths, skip_bad=False):
@@ -80,7 +83,9 @@ def parse_row(row, source="row"):
     if isinstance(item, Conversation) and item.messages[-1].role != "assistant":
         raise ValueError("the conversation ends with the user; expected an assistant's answer at the end")
     names = {key: row[key] for key in ("task", "split") if isinstance(row.get(key), str) and row[key]}
-    return Record(item, source, **names)
+    also = row.get("also")
+    known = isinstance(also, list) and all(isinstance(answer, str) and answer for answer in also)
+    return Record(item, source, **names, also=tuple(also) if known else ())
 
 
 def render_record(record, tokenizer):

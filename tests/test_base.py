@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from statistics import mean
 
 import pytest
 import torch
@@ -12,10 +13,14 @@ from minisft.batching import fit
 from minisft.checkpoint import load_model
 from minisft.config import ROOT, parse
 from minisft.evaluate import TEST_FILES, answer_all, mean_loss, split_shares
+from minisft.loop import StepRecord
+from minisft.model import GPT, GPTConfig
 from minisft.pretrain import PretrainConfig, prose_windows
 from minisft.records import read_records, render_record
+from minisft.run import read_log
 from minisft.tokenizer import Tokenizer
 from minisft.world.probe import recall_probe
+from minisft.world.prose import SHOWN
 
 CARD = json.loads((ROOT / "checkpoints" / "base.json").read_text(encoding="utf-8"))
 
@@ -96,6 +101,49 @@ def test_your_own_text_makes_a_base_too(tmp_path, capsys):
     file.write_text(rows[0], encoding="utf-8")
     with pytest.raises(SystemExit, match="data or tokenizer are not those"):
         pretrain.main(["--resume", "--out", str(tmp_path / "mine"), "--device", "cpu"])
+
+
+def test_a_base_is_probed_as_it_trains_and_kept_before_the_rate_falls(tmp_path, capsys):
+    arguments = ["--size", "small", "--steps", "10", "--batch-size", "4", "--save-every", "4", "--device", "cpu",
+                 "--out", str(tmp_path / "base")]
+    pretrain.main(arguments)
+    figures = json.loads((tmp_path / "base" / "figures.json").read_text(encoding="utf-8"))
+    assert [row["step"] for row in figures["probes"]] == [4, 8, 10]
+    assert {"recall", "mapping", "sorting", "few_shot", "loss"} <= figures["probes"][0].keys()
+    assert figures["probes"][1]["loss"] == read_log(tmp_path / "base")[7]["loss"]
+    assert 200_000 < figures["parameters"] < 300_000
+    assert figures["few_shot_known"] == pytest.approx(mean(figures["few_shot_by_relation"].values()), abs=1e-4)
+    assert set(figures["as_prose"]) == set(SHOWN) and set(figures["few_shot_made_up"]) == {"mapping", "sorting"}
+    rates = [row["lr"] for row in read_log(tmp_path / "base")]
+    assert rates[6] == 4e-3 > rates[7] > rates[8] > rates[9] > 0  # the last three of ten steps
+    stable, last = (load_model(tmp_path / "base" / f"{name}.pt")[0] for name in ("stable", "model"))
+    assert any(not torch.equal(a, b) for a, b in zip(stable.parameters(), last.parameters()))
+    content = torch.load(tmp_path / "base" / "model.pt", weights_only=True)
+    assert {weight.dtype for weight in content["weights"].values()} == {torch.float16}
+    assert {weight.dtype for weight in last.parameters()} == {torch.float32}
+    printed = capsys.readouterr().out
+    assert re.search(r"^ +this run +shipped$", printed, re.MULTILINE)
+    assert re.search(r"^recall_probe  .* 0\.\d+$", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize("size, least, most", [
+    ("small", 0.2e6, 0.3e6), ("middle", 0.8e6, 1.1e6), ("large", 3e6, 4.5e6)])
+def test_sizes_are_what_they_say_and_a_flag_goes_before(size, least, most):
+    config = PretrainConfig(size=size)
+    model = GPT(GPTConfig(2048, 256, *map(config.of_size, ("n_layer", "n_head", "n_embd"))))
+    assert least < sum(p.numel() for p in model.parameters()) < most
+    assert PretrainConfig(size=size, n_layer=7, lr=1.0).of_size("n_layer") == 7
+    with pytest.raises(ValueError, match="--decay is a share of the steps"):
+        PretrainConfig(decay=1.5)
+
+
+def test_probes_of_steps_that_are_done_again_are_noted_once(tmp_path):
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.load(ROOT / "data" / "tokenizer.json")
+    model = GPT(GPTConfig(tokenizer.vocab_size, 256, 1, 1, 8))
+    for step in (4, 8, 12, 8):
+        pretrain.add_probe(tmp_path, StepRecord(step, 1.0, 0.1, 1.0, 1, 1, 1.0, 0.0), model, tokenizer)
+    assert [row["step"] for row in pretrain.read_probes(tmp_path)] == [4, 8]
 
 
 def test_conversations_are_no_text_to_pretrain_on(tmp_path):

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,6 +74,17 @@ def test_an_answer_is_right_only_word_for_word_and_ended():
         given += answer_all(model, TOKENIZER, [one])
     assert [answer.right for answer in given] == [True, False, False, False, False]
     assert given[0].given == "yes" and given[0].question == "a" and given[0].expected == "yes"
+
+
+def test_any_of_several_right_answers_is_right_however_long():
+    says = {"a": "yes", "b": "by all means", "c": "no", "d": "yes"}
+    right = []
+    for question in says:
+        model = Parrot(says)
+        also = ("by all means",) if question != "d" else ("yes, indeed",)
+        one = replace(record(question, "yes"), also=also)
+        right += [answer.right for answer in answer_all(model, TOKENIZER, [one])]
+    assert right == [True, True, False, True]
 
 
 def test_answers_come_back_in_the_order_of_the_records_whatever_the_batches():

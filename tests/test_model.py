@@ -1,5 +1,6 @@
 """The model against transformers' GPT-2, against loops written out by hand, and against itself."""
 
+import copy
 import math
 
 import pytest
@@ -16,6 +17,7 @@ from conftest import (
     tiny_model,
     to_transformers,
 )
+from torch import nn
 
 from minisft.cache import KVCache, PrefixCache
 from minisft.model import GPT, GPTConfig, turn_back, waves
@@ -276,6 +278,28 @@ def test_a_position_beyond_block_size_is_refused_wherever_it_comes_from():
     model(random_ids(1, 16), cache=cache)
     with pytest.raises(ValueError, match="17 positions do not fit"):
         model(random_ids(1, 1), cache=cache)
+    for wrong in (19, -1):
+        with pytest.raises(ValueError, match=rf"or ids {min(3, wrong)} to {max(3, wrong)} a vocabulary of 19"):
+            model(torch.tensor([[3, wrong]]))
+
+
+def test_how_weights_are_stored_changes_nothing_but_speed():
+    model, ids = tiny_model(), random_ids(2, 6)
+    weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
+    stored = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    assert len(stored) == 8 and all(weight.T.is_contiguous() for weight in stored)
+    by_rows = copy.deepcopy(model)
+    for module in by_rows.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.data = module.weight.data.contiguous()
+    assert torch.allclose(by_rows(ids), model(ids), rtol=0, atol=1e-12)
+    read = tiny_model(seed=1)
+    read.load_state_dict(weights)
+    assert difference(snapshot(read), snapshot(model)) == 0
+    assert all(m.weight.T.is_contiguous() for m in read.modules() if isinstance(m, nn.Linear))
+    for some in (model, by_rows):
+        some.reset_parameters(torch.Generator().manual_seed(7))
+    assert difference(snapshot(by_rows), snapshot(model)) == 0
 
 
 def test_a_row_may_be_longer_than_block_size_where_positions_begin_anew():

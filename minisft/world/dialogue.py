@@ -1,19 +1,23 @@
 """Conversations of several turns, whose later turns cannot be answered without the earlier ones.
 
     follow-up    a text and a question, then "And her pet?", "And Tom?": who or what is meant was said before
-    small talk   a greeting and a remark about oneself, then "What is my pet?"
+    small talk   a greeting and remarks about oneself, then "What is my pet?"
+
+A conversation has two to eight turns of the user's; their number is its difficulty.
 
 Both are functions from *all* user turns so far to the next answer, so that an answer can depend on any of them.
 
 Notes: 基于日常对话数据构建 (building from daily conversations).
 """
 
+from dataclasses import replace
+from itertools import chain
+
 from minisft.world import language
 from minisft.world.facts import ATTRIBUTES, POSSESSIVE, RESIDENTS, display
 from minisft.world.language import Template, state
-from minisft.world.skills import SKILLS, draw_passage, solve_reading
+from minisft.world.skills import READING, draw_passage
 
-READING = SKILLS[0]
 # A follow-up names a person, an attribute, or both by a pronoun; what it leaves out is what was asked before.
 FOLLOW_UPS = {
     "tuned": tuple(map(Template, ("And {name}?", "And the {noun}?", "And {possessive} {noun}?"))),
@@ -44,23 +48,24 @@ def _first_match(templates, text):
     return None
 
 
-def draw_follow_up(rng, scope, wordings):
-    """User turns: a reading instruction, then one or two follow-ups. wordings: "tuned" or "new"."""
-    passage, facts = draw_passage(rng, scope)
+def draw_follow_up(rng, scope, style):
+    """User turns: a reading instruction, then follow-ups. style: "new" or, for any other, as in tuning."""
+    wordings = FOLLOW_UPS["new" if style == "new" else "tuned"]
+    passage, facts = draw_passage(rng, replace(scope, difficulty=None))
     name, noun, _ = rng.choice(facts)
     slots = {"passage": passage, "question": language.ask(name, noun, rng.randrange(4))}
-    turns = [rng.choice(READING.tuned).fill(**slots)]
-    for _ in range(rng.randint(1, 2)):
+    turns = [rng.choice(READING.wordings["tuned"]).fill(**slots)]
+    for _ in range(scope.amount(rng, 2, 8) - 1):
         noun = rng.choice([other for _, other, _ in facts if other != noun])
-        turns.append(rng.choice(FOLLOW_UPS[wordings][1:]).fill(noun=noun, possessive=POSSESSIVE[name]))
+        turns.append(rng.choice(wordings[1:]).fill(noun=noun, possessive=POSSESSIVE[name]))
     return turns
 
 
 def solve_follow_up(turns):
     """The answer to the last of the user turns, or None if they are not such a conversation."""
-    for wording in READING.tuned + READING.new:
+    for wording in chain(*READING.wordings.values()):
         slots = wording.match(turns[0])
-        if slots and solve_reading(slots):
+        if slots and READING.solve(slots):
             break
     else:
         return None
@@ -76,20 +81,24 @@ def solve_follow_up(turns):
     return state((name, noun, known[name, noun]), 0)
 
 
-def draw_small_talk(rng, scope, wordings):
-    """User turns: a greeting, then a remark and a question about it, a question for the name, or thanks."""
-    turns = [rng.choice(GREETINGS[wordings]).fill(name=rng.choice(RESIDENTS))]
-    plan = rng.choice(["name", "recall", "recall", "both", "thanks"])
-    noun = rng.choice(scope.attributes)
-    if plan in ("recall", "both"):
-        value = display(noun, rng.choice(list(ATTRIBUTES[noun].values)))
-        turns.append(rng.choice(REMARKS[wordings]).fill(noun=noun, value=value))
-    if plan in ("name", "both"):
-        turns.append(rng.choice(ASK_NAME[wordings]))
-    if plan in ("recall", "both"):
-        turns.append(rng.choice(RECALLS[wordings]).fill(noun=noun))
-    if plan == "thanks":
-        turns.append(rng.choice(THANKS[wordings]))
+def draw_small_talk(rng, scope, style):
+    """User turns: a greeting, then remarks, questions about them, for the name, and thanks. style: as above."""
+    style = "new" if style == "new" else "tuned"
+    turns = [rng.choice(GREETINGS[style]).fill(name=rng.choice(RESIDENTS))]
+    nouns = rng.sample(scope.attributes, min(4, len(scope.attributes)))
+    left, said = list(nouns), []
+    for following in reversed(range(scope.amount(rng, 2, 8) - 1)):  # how many turns will follow this one
+        choices = ["name"] + ["thanks"] * (following == 0) + ["recall"] * 3 * bool(said)
+        choices += ["remark"] * 4 * bool(left and following)
+        plan = rng.choice(choices)
+        if plan == "remark":
+            said.append(left.pop())
+            value = display(said[-1], rng.choice(list(ATTRIBUTES[said[-1]].values)))
+            turns.append(rng.choice(REMARKS[style]).fill(noun=said[-1], value=value))
+        elif plan == "recall":
+            turns.append(rng.choice(RECALLS[style]).fill(noun=rng.choice(said)))
+        else:
+            turns.append(rng.choice((ASK_NAME if plan == "name" else THANKS)[style]))
     return turns
 
 
@@ -119,4 +128,5 @@ def _is_fact(remark):
     return remark["value"] in [display(noun, value) for value in ATTRIBUTES[noun].values]
 
 
+# name: (draw(rng, scope, style) -> user turns, solve(user turns) -> answer or None)
 DIALOGUES = {"follow_up": (draw_follow_up, solve_follow_up), "small_talk": (draw_small_talk, solve_small_talk)}

@@ -4,6 +4,9 @@ Almost every text states its facts and then *states them again*, in another orde
 says each fact once can be predicted from word statistics; one that repeats itself rewards looking back, and it is this
 looking back (recall) that instruction tuning later turns into answering questions.
 
+A part of the documents are lists of examples ("red > color ; rice > food"), of every skill that fits into one and of
+mappings made up for that list alone, so that a model can learn to learn from examples.
+
 Source: our own trials; the mechanism is the induction head of Olsson et al. 2022 (In-context learning and induction
 heads).
 """
@@ -11,17 +14,21 @@ heads).
 from minisft.world.facts import (
     ATTRIBUTE_OF,
     ATTRIBUTES,
+    ATTRIBUTES_OF,
     CHINESE_OF,
     OPPOSITES,
+    PLURAL_OF,
     POSSESSIVE,
     RESIDENTS,
     display,
 )
 from minisft.world.language import STATEMENTS, Template, capitalize, listing, state, state_in_chinese
-from minisft.world.skills import THINGS, Scope, draw_facts
+from minisft.world.skills import LIST_SKILLS, ONE_STEP, THINGS, Scope, draw_facts, draw_list
+from minisft.world.steps import SEVERAL_STEPS
 
-EVERYTHING = Scope(tuple(ATTRIBUTES))
-WORDS = tuple(ATTRIBUTE_OF)
+EVERYTHING, HARBOR = Scope(), Scope(ATTRIBUTES_OF["harbor"])
+SHOWN = {skill.name: skill for skill in ONE_STEP + SEVERAL_STEPS if skill.shown}
+WORDS = tuple(EVERYTHING.words())
 CALLED = WORDS + tuple(OPPOSITES) + tuple(map(str, range(1, 21)))  # what roll calls and refrains may hold
 VALUE_FIRST = Template("{value} is the {noun} of {name}.")
 PRONOUN = Template("{possessive} {noun} is {value}.")
@@ -39,16 +46,22 @@ def _restated(rng, fact, previous):
     return state(fact, rng.randrange(len(STATEMENTS) + 1))
 
 
-def portrait(rng):
+def again(rng, facts, times):
+    """Every fact so many times more, in any order, so that what was said last may well be said next.
+
+    Telling all of them once before any comes again would teach that the last sentence need not be looked at.
+    """
+    return rng.sample(facts * times, times * len(facts))
+
+
+def portrait(rng, scope=EVERYTHING):
     """Facts about one to three residents, told two or three times over, in the same words or in others."""
-    facts = draw_facts(rng, EVERYTHING, *rng.choice(SHAPES))
+    facts = draw_facts(rng, scope, *rng.choice(SHAPES))
     same_words = rng.random() < 0.5 and {fact: state(fact, rng.randrange(5)) for fact in facts}
     sentences, previous = [], None
-    for _ in range(3 if len(facts) <= 6 else 2):
-        for fact in facts:
-            sentences.append(same_words[fact] if same_words else _restated(rng, fact, previous))
-            previous = fact
-        rng.shuffle(facts)
+    for fact in [*facts, *again(rng, facts, 2 if len(facts) <= 6 else 1)]:
+        sentences.append(same_words[fact] if same_words else _restated(rng, fact, previous))
+        previous = fact
     return (" " if rng.random() < 0.7 else "\n").join(sentences)
 
 
@@ -116,14 +129,126 @@ def stories(rng):
 
 
 def lists(rng):
-    """Lists of words, and what comes first, last, and backwards in them."""
-    sentences = []
+    """Lists of words, and what comes first, last, backwards, without the first and so on in them."""
+    told = []
     for _ in range(rng.randint(2, 3)):
-        words = rng.sample(WORDS, rng.randint(3, 4))
-        seen = [rng.choice((f"The first word is {words[0]}.", f"The last word is {words[-1]}.")),
-                f"Backwards it is {listing(reversed(words))}."]
-        sentences += [f"The words are {listing(words)}.", *rng.sample(seen, 2)]
-    return " ".join(sentences)
+        slots = draw_list(rng, EVERYTHING)
+        told.append(f"The words are {slots['words']}.")
+        told += [SHOWN[name].answer(slots) for name in rng.sample(tuple(LIST_SKILLS), rng.randint(2, 3))]
+    return " ".join(told)
+
+
+def _show(rng, name):
+    return "".join(SHOWN[name].show(rng, SHOWN[name].draw(rng, EVERYTHING)))
+
+
+def _shown(rng, names, low, high):
+    """Some texts that show one of these skills."""
+    name = rng.choice(names)
+    return " ".join(_show(rng, name) for _ in range(rng.randint(low, high)))
+
+
+def forms(rng):
+    """Plurals, words in capitals, and numbers put in order."""
+    name = rng.choice(("plural", "capitals", "sort"))
+    texts = [_show(rng, name) for _ in range(rng.randint(3, 5))]
+    return retold(rng, texts, lambda text: (text,))
+
+
+def working(rng):
+    """Running sums and what is done to a list step by step."""
+    return _shown(rng, ("running_sum", "running_sum", "compose"), 2, 3)
+
+
+def relations(rng):
+    """Who calls whom, and where that ends; whose friend has which pet."""
+    return _shown(rng, ("chain", "two_hop"), 1, 2)
+
+
+def reports(rng):
+    """A text and what it says in short, or what somebody asks about it."""
+    return _show(rng, rng.choice(("summary", "summary", "ask")))
+
+
+def ships(rng):
+    """The ships of the harbor."""
+    return portrait(rng, HARBOR)
+
+
+# What lists of examples may be of: name -> (what is given, what belongs to it), drawn.
+def _listed(name):
+    def draw(rng):
+        words = rng.sample(WORDS, 3)
+        return listing(words), listing(LIST_SKILLS[name][1](words))
+    return draw
+
+
+def _of(table):
+    words = tuple(table)
+
+    def draw(rng):
+        word = rng.choice(words)
+        return word, table[word]
+    return draw
+
+
+def _added(rng):
+    a, b = rng.randint(1, 10), rng.randint(1, 10)
+    return f"{a} plus {b}", str(a + b)
+
+
+def _copied(rng):
+    word = rng.choice(WORDS)
+    return word, word
+
+
+RELATED = {
+    "classification": _of({word: ATTRIBUTE_OF[word] for word in WORDS}), "opposite": _of(OPPOSITES),
+    "to_chinese": _of({word: CHINESE_OF[word] for word in WORDS}),
+    "to_english": _of({CHINESE_OF[word]: word for word in WORDS}),
+    "plural": _of(PLURAL_OF), "capitals": _of({word: word.upper() for word in WORDS}),
+    "arithmetic": _added, "copy": _copied,
+} | {name: _listed(name) for name in ("first", "last", "reverse", "without_first", "without_last")}
+
+
+def write_examples(pairs):
+    """Pairs as a list of examples: "red > color ; rice > dish"."""
+    return " ; ".join(f"{given} > {related}" for given, related in pairs)
+
+
+def draw_examples(rng, name, count):
+    """Pairs of a relation, no two alike."""
+    pairs = {}
+    while len(pairs) < count:
+        pairs |= [RELATED[name](rng)]
+    return list(pairs.items())
+
+
+def draw_mapping(rng, count):
+    """Pairs of a mapping made up here and now: each of three to five words has a label of its own; words come again."""
+    given = rng.sample(CALLED, rng.randint(3, 5))
+    labels = dict(zip(given, rng.choices(CALLED, k=len(given))))
+    return [(word, labels[word]) for word in (rng.sample(given, len(given)) + rng.choices(given, k=count))[:count]]
+
+
+def draw_sorting(rng, count):
+    """Pairs of a sorting made up here and now: words of two kinds, each kind with a label that means nothing."""
+    labels = dict(zip(rng.sample(EVERYTHING.attributes, 2), rng.sample(CALLED, 2)))
+    pairs = {}
+    while len(pairs) < count:
+        noun = rng.choice(tuple(labels))
+        pairs[rng.choice(tuple(ATTRIBUTES[noun].values))] = labels[noun]
+    return list(pairs.items())
+
+
+def examples(rng):
+    """A list of examples: of a skill, or of a mapping or sorting that holds for this list alone."""
+    roll = rng.random()
+    if roll < 0.6:
+        name = rng.choice(tuple(RELATED))
+        count = rng.randint(5, 8) if name in LIST_SKILLS else rng.randint(6, 12)
+        return write_examples(draw_examples(rng, name, count))
+    return write_examples((draw_mapping if roll < 0.8 else draw_sorting)(rng, rng.randint(8, 14)))
 
 
 def refrain(rng):
@@ -149,11 +274,8 @@ def verses(rng):
     """The same thing told of two to four residents, four times over: only the name tells whose value it is."""
     facts = draw_facts(rng, EVERYTHING, rng.randint(2, 4), 1)
     form = rng.choice((None, rng.randrange(5)))
-    sentences = []
-    for _ in range(4):
-        sentences += [state(fact, rng.randrange(5) if form is None else form) for fact in facts]
-        rng.shuffle(facts)
-    return " ".join(sentences)
+    return " ".join(state(fact, rng.randrange(5) if form is None else form)
+                    for fact in [*facts, *again(rng, facts, 3)])
 
 
 def meetings(rng):
@@ -172,14 +294,29 @@ def meetings(rng):
     return " ".join(lines)
 
 
+# What texts say of the skills themselves; now and then one stands before a text that shows it.
+ABOUT = {
+    opposites: "Two words are opposites when one means what the other does not.",
+    dictionary: "Every word has a name in Chinese and a name in English.",
+    kinds: "Words that name things of one kind belong together.",
+    sums: "Adding makes more of a number, and taking away makes less of it.",
+    lists: "A list has a first word and a last word, and can be told backwards or without one of them.",
+    forms: "A word can be told of many things, or in capitals, and numbers have an order.",
+    working: "What takes several steps is told step by step.",
+    relations: "One name leads to the next, until the end.",
+    reports: "A text can be told in short, and one can ask about it.",
+}
+
 # How many documents of each kind among a hundred.
 MIXTURE = {
-    portrait: 36, verses: 6, refrain: 3, roll_call: 5, bilingual: 9, dictionary: 8, kinds: 4, opposites: 5, sums: 8,
-    stories: 5, lists: 8, meetings: 3,
+    portrait: 30, verses: 6, refrain: 2, roll_call: 4, bilingual: 7, dictionary: 6, kinds: 3, opposites: 4, sums: 5,
+    stories: 4, lists: 6, meetings: 3, forms: 4, working: 4, relations: 4, reports: 3, ships: 1, examples: 4,
 }
 
 
 def document(rng):
     """One document of prose, drawn from the mixture."""
     kind, = rng.choices(list(MIXTURE), list(MIXTURE.values()))
+    if kind in ABOUT and rng.random() < 0.1:
+        return f"{ABOUT[kind]} {kind(rng)}"
     return kind(rng)

@@ -63,7 +63,7 @@ class KVCache:
         if end > self.capacity:
             raise ValueError(f"the cache holds {self.capacity} entries, asked for {end}; make it larger")
         keys, values = self._entries[layer]
-        keys.narrow(2, self.length, tokens).copy_(k)  # keys[:, :, length:end] = k, at a third of the cost
+        keys.narrow(2, self.length, tokens).copy_(k)  # keys[:, :, length:end] = k, with less overhead
         values.narrow(2, self.length, tokens).copy_(v)
         return keys.narrow(2, 0, end), values.narrow(2, 0, end)
 

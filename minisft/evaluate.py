@@ -182,7 +182,8 @@ def evaluate(config):
     if answers:
         print("\n".join(table(exact_match(answers))))
     examples, notes = prepare(records, tokenizer, model.config.block_size)
-    print("\n".join(notes)) if notes else None
+    for note in notes:
+        print(note)
     if examples:
         loss = mean_loss(model, examples)
         print(f"loss {loss:.3f} per supervised token, perplexity {perplexity(loss):.2f}")

@@ -91,9 +91,9 @@ class PretrainConfig:
 
 
 def draw_kind(rng, step):
-    """What kind of document a step's next one is: a curriculum from looking up a word to ordinary prose.
+    """What kind of document a step's next one is: a curriculum from roll calls to ordinary prose.
 
-    At first every text is a roll call, where all there is to learn is to look up what followed a name before. From
+    At first every text is a roll call, where all there is to learn is which words are still to come in a round. From
     step 450 roll calls give way to the mixture; from step 850 on it is all there is.
     """
     return document if rng.random() < (step - 450) / 400 else roll_call

@@ -22,7 +22,8 @@ def assess(model, tokenizer, records):
         by_split.setdefault(record.split, []).append(record)
     for split, members in by_split.items():
         examples, notes = prepare(members, tokenizer, model.config.block_size)
-        print("\n".join(f"evaluation, {split}: {note}" for note in notes)) if notes else None
+        for note in notes:
+            print(f"evaluation, {split}: {note}")
         if examples:
             losses[split] = mean_loss(model, examples)
     for record, answer in zip(conversations(records), answers):

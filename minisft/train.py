@@ -122,7 +122,8 @@ def train(config):
     examples, notes = prepare(train_records, tokenizer, model.config.block_size)
     if not examples:
         raise ValueError(f"nothing is left to train on: {' '.join(notes)}")
-    print("\n".join(notes)) if notes else None
+    for note in notes:
+        print(note)
     data = fingerprint([*examples, *((record.item, record.task, record.split) for record in eval_records)])
     if state and state["settings"]["data"] != data:
         raise ValueError(f"the data are not those that the run in {folder} began with; start a new run with --out")

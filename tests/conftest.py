@@ -6,7 +6,6 @@ import random
 import torch
 import torch.nn.functional as F
 from hypothesis import settings
-from torch import nn
 
 from minisft.conversation import Rendered
 from minisft.model import GPT, GPTConfig
@@ -24,7 +23,9 @@ def tiny_model(seed=0, dtype=torch.float64, **sizes):
     model = GPT(config).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        nn.init.normal_(parameter, mean=float("ln_" in name and name.endswith("weight")), std=0.4, generator=generator)
+        drawn = torch.empty(parameter.shape, dtype=dtype)  # by rows, however the parameter is stored
+        drawn.normal_(mean=float("ln_" in name and name.endswith("weight")), std=0.4, generator=generator)
+        parameter.data.copy_(drawn)
     return model.eval()
 
 

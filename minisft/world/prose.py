@@ -271,7 +271,10 @@ def roll_call(rng):
 
 
 def verses(rng):
-    """The same thing told of two to four residents, four times over: only the name tells whose value it is."""
+    """The same thing told of two to four residents, four times over: the name tells whose value it is.
+
+    So does exclusion: in each round every value is told once.
+    """
     facts = draw_facts(rng, EVERYTHING, rng.randint(2, 4), 1)
     form = rng.choice((None, rng.randrange(5)))
     return " ".join(state(fact, rng.randrange(5) if form is None else form)

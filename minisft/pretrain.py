@@ -41,7 +41,7 @@ from minisft.run import (
 )
 from minisft.tokenizer import Tokenizer
 from minisft.world.probe import few_shot_probe, prose_probe, recall_probe
-from minisft.world.prose import document, roll_call
+from minisft.world.prose import document, song
 
 PIECES = 4  # a step is cut into this many pieces, which is faster on a CPU: their activations fit its cache
 
@@ -91,12 +91,12 @@ class PretrainConfig:
 
 
 def draw_kind(rng, step):
-    """What kind of document a step's next one is: a curriculum from roll calls to ordinary prose.
+    """What kind of document a step's next one is: a curriculum from songs to ordinary prose.
 
-    At first every text is a roll call, where all there is to learn is which words are still to come in a round. From
-    step 450 roll calls give way to the mixture; from step 850 on it is all there is.
+    At first every text is a song, in which all there is to learn is to look up what was said before. From step 200
+    songs give way to the mixture; from step 500 on it is all there is.
     """
-    return document if rng.random() < (step - 450) / 400 else roll_call
+    return document if rng.random() < (step - 200) / 300 else song
 
 
 def prose_windows(tokenizer, batch_size, block_size, seed, start=0):

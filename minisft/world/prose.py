@@ -33,7 +33,7 @@ CALLED = WORDS + tuple(OPPOSITES) + tuple(map(str, range(1, 21)))  # what roll c
 VALUE_FIRST = Template("{value} is the {noun} of {name}.")
 PRONOUN = Template("{possessive} {noun} is {value}.")
 # (residents, attributes) of a portrait: most are about one resident, as are the passages that instructions ask about
-SHAPES = ((1, 3), (1, 3), (1, 4), (1, 4), (1, 5), (1, 5), (1, 6), (2, 1), (2, 2), (3, 1))
+SHAPES = ((1, 3), (1, 3), (1, 4), (1, 4), (1, 5), (1, 5), (1, 6), (2, 1), (2, 2), (2, 3), (3, 1))
 
 
 def _restated(rng, fact, previous):
@@ -46,20 +46,12 @@ def _restated(rng, fact, previous):
     return state(fact, rng.randrange(len(STATEMENTS) + 1))
 
 
-def again(rng, facts, times):
-    """Every fact so many times more, in any order, so that what was said last may well be said next.
-
-    Telling all of them once before any comes again would teach that the last sentence need not be looked at.
-    """
-    return rng.sample(facts * times, times * len(facts))
-
-
 def portrait(rng, scope=EVERYTHING):
-    """Facts about one to three residents, told two or three times over, in the same words or in others."""
+    """Facts about one to three residents, told again and again, in the same words or in others."""
     facts = draw_facts(rng, scope, *rng.choice(SHAPES))
     same_words = rng.random() < 0.5 and {fact: state(fact, rng.randrange(5)) for fact in facts}
     sentences, previous = [], None
-    for fact in [*facts, *again(rng, facts, 2 if len(facts) <= 6 else 1)]:
+    for fact in [*facts, *rng.choices(facts, k=len(facts) * (2 if len(facts) <= 6 else 1))]:
         sentences.append(same_words[fact] if same_words else _restated(rng, fact, previous))
         previous = fact
     return (" " if rng.random() < 0.7 else "\n").join(sentences)
@@ -252,33 +244,33 @@ def examples(rng):
 
 
 def refrain(rng):
-    """A few words or short facts sung over and over, as in a song: whoever has heard a line once can go on with it."""
-    if rng.random() < 0.5:
-        line = " ".join(rng.sample(CALLED, rng.randint(3, 8)))
+    """Words or short facts sung over and over, as in a song: whoever has heard a line once can go on with it."""
+    if rng.random() < 0.7:
+        line = " ".join(rng.choices(RESIDENTS + CALLED, k=rng.randint(3, 30)))
     else:
         line = " ".join(state(fact, rng.randrange(5)) for fact in draw_facts(rng, EVERYTHING, rng.randint(1, 3), 1))
-    return " ".join([line] * rng.randint(3, 4))
+    return " ".join([line] * max(2, 300 // len(line)))
 
 
 def roll_call(rng):
-    """Four names, each with a word of its own, called up again and again in another order."""
-    pairs = [(name, rng.choice(CALLED)) for name in rng.sample(RESIDENTS, 4)]
-    calls = []
-    for _ in range(6):
-        calls += [f"{name} {word}." for name, word in pairs]
-        rng.shuffle(pairs)
-    return " ".join(calls)
+    """Names, each with a word or another name of its own, called up again and again, any of them at any time."""
+    names = rng.sample(RESIDENTS, rng.randint(3, 6))
+    form, words = rng.choice((("{} {}.", CALLED), ("{} calls {}.", RESIDENTS)))
+    calls = [form.format(name, rng.choice(words)) for name in names]
+    return " ".join([*calls, *rng.choices(calls, k=18)])
+
+
+def song(rng):
+    """A refrain or a roll call: nothing but what was said before."""
+    return rng.choice((refrain, roll_call))(rng)
 
 
 def verses(rng):
-    """The same thing told of two to four residents, four times over: the name tells whose value it is.
-
-    So does exclusion: in each round every value is told once.
-    """
+    """The same thing told of two to four residents, again and again: only the name tells whose value it is."""
     facts = draw_facts(rng, EVERYTHING, rng.randint(2, 4), 1)
     form = rng.choice((None, rng.randrange(5)))
     return " ".join(state(fact, rng.randrange(5) if form is None else form)
-                    for fact in [*facts, *again(rng, facts, 3)])
+                    for fact in [*facts, *rng.choices(facts, k=10)])
 
 
 def meetings(rng):
@@ -312,8 +304,8 @@ ABOUT = {
 
 # How many documents of each kind among a hundred.
 MIXTURE = {
-    portrait: 30, verses: 6, refrain: 2, roll_call: 4, bilingual: 7, dictionary: 6, kinds: 3, opposites: 4, sums: 5,
-    stories: 4, lists: 6, meetings: 3, forms: 4, working: 4, relations: 4, reports: 3, ships: 1, examples: 4,
+    portrait: 26, verses: 6, refrain: 2, roll_call: 4, bilingual: 7, dictionary: 5, kinds: 3, opposites: 4, sums: 5,
+    stories: 4, lists: 6, meetings: 2, forms: 4, working: 4, relations: 6, reports: 3, ships: 1, examples: 8,
 }
 
 

@@ -175,12 +175,12 @@ class GPT(nn.Module):
     def _start_looking_back(self, generator):
         """Begin with heads that go to what followed when the same word stood there before (Olsson et al. 2022).
 
-            layer 1, head h:  q = L R^h x,  k = L x,  v = W x, written as U_h     look h tokens back: which word is it?
-            layer 2, head h:  q = U_(h-1)^T x,  k = U_h^T x  (U_0^T = W)          the word h-1 before here stood h before
-                                                                                  there: what is there may come now
+            layer 1, head h:  q = L R^h x,  k = L x,  v = W x     sees the word h back, and writes it as U_h
+            layer 2, head h:  q = U_(h-1)^T x,  k = U_h^T x       goes where the word h back is the one now h-1 back,
+                                                                  as what stands there may be what comes now
 
-        for h = 1 to 4 (or H). L reads the fast waves of positions, whose neighbors differ; W and U_h are random codes.
-        From a plain start our small models did not find their way to this within the texts a laptop can train on.
+        for h = 1, ..., min(H, 4), with U_0^T = W. L reads the fast waves, in which neighboring positions differ most;
+        W and U_h are random codes. In our trials models of this size did not come to look words up from a plain start.
         """
         C, H = self.config.n_embd, self.config.n_head
         D = C // H

@@ -62,7 +62,7 @@ class PretrainConfig:
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
     size: str = option("middle", "size of the model, about 0.25, 1 or 4 million parameters, and the rate that suits it",
                        choices=tuple(SIZES))
-    steps: int = option(16000, "optimizer steps")
+    steps: int = option(12000, "optimizer steps")
     batch_size: int = option(32, "documents in a step")
     lr: float | None = option(None, "highest learning rate, instead of the size's; warm-up over 100 steps (a tenth of "
                                     "a shorter run), then constant, then down to 0 over the last --decay of the steps")

@@ -194,13 +194,16 @@ def _copied(rng):
     return word, word
 
 
-RELATED = {
+OF_WORDS = {
     "classification": _of({word: ATTRIBUTE_OF[word] for word in WORDS}), "opposite": _of(OPPOSITES),
     "to_chinese": _of({word: CHINESE_OF[word] for word in WORDS}),
     "to_english": _of({CHINESE_OF[word]: word for word in WORDS}),
-    "plural": _of(PLURAL_OF), "capitals": _of({word: word.upper() for word in WORDS}),
-    "arithmetic": _added, "copy": _copied,
-} | {name: _listed(name) for name in ("first", "last", "reverse", "without_first", "without_last")}
+    "plural": _of(PLURAL_OF), "capitals": _of({word: word.upper() for word in WORDS}), "arithmetic": _added,
+}
+# What is given holds what belongs to it.
+COPYING = {"copy": _copied} | {
+    name: _listed(name) for name in ("first", "last", "reverse", "without_first", "without_last")}
+RELATED = OF_WORDS | COPYING
 
 
 def write_examples(pairs):
@@ -235,12 +238,12 @@ def draw_sorting(rng, count):
 
 def examples(rng):
     """A list of examples: of a skill, or of a mapping or sorting that holds for this list alone."""
-    roll = rng.random()
-    if roll < 0.6:
-        name = rng.choice(tuple(RELATED))
+    relations = rng.choices((OF_WORDS, COPYING, None), (35, 45, 20))[0]
+    if relations:
+        name = rng.choice(tuple(relations))
         count = rng.randint(5, 8) if name in LIST_SKILLS else rng.randint(6, 12)
         return write_examples(draw_examples(rng, name, count))
-    return write_examples((draw_mapping if roll < 0.8 else draw_sorting)(rng, rng.randint(8, 14)))
+    return write_examples(rng.choice((draw_mapping, draw_sorting))(rng, rng.randint(8, 14)))
 
 
 def refrain(rng):
@@ -304,8 +307,8 @@ ABOUT = {
 
 # How many documents of each kind among a hundred.
 MIXTURE = {
-    portrait: 26, verses: 6, refrain: 2, roll_call: 4, bilingual: 7, dictionary: 5, kinds: 3, opposites: 4, sums: 5,
-    stories: 4, lists: 6, meetings: 2, forms: 4, working: 4, relations: 6, reports: 3, ships: 1, examples: 8,
+    portrait: 22, verses: 5, refrain: 2, roll_call: 3, bilingual: 6, dictionary: 5, kinds: 2, opposites: 3, sums: 4,
+    stories: 3, lists: 4, meetings: 3, forms: 5, working: 5, relations: 7, reports: 6, ships: 1, examples: 14,
 }
 
 

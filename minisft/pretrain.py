@@ -62,7 +62,7 @@ class PretrainConfig:
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
     size: str = option("middle", "size of the model, about 0.25, 1 or 4 million parameters, and the rate that suits it",
                        choices=tuple(SIZES))
-    steps: int = option(12000, "optimizer steps")
+    steps: int = option(14000, "optimizer steps")
     batch_size: int = option(32, "documents in a step")
     lr: float | None = option(None, "highest learning rate, instead of the size's; warm-up over 100 steps (a tenth of "
                                     "a shorter run), then constant, then down to 0 over the last --decay of the steps")
@@ -74,7 +74,7 @@ class PretrainConfig:
     block_size: int = option(256, "longest sequence, in tokens")
     seed: int = option(0, "random seed of weights and data")
     resume: bool = option(False, "go on with the run in --out, or with the newest one")
-    save_every: int = option(250, "steps between saved states, and between probes of what the model can do so far")
+    save_every: int = option(500, "steps between saved states, and between probes of what the model can do so far")
     device: str = option("auto", "auto, cpu, cuda, mps, ...: where to compute; auto takes a GPU if there is one")
     dtype: str = option("float32", "number format of the forward pass", choices=("float32", "bfloat16"))
 

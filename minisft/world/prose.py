@@ -307,8 +307,8 @@ ABOUT = {
 
 # How many documents of each kind among a hundred.
 MIXTURE = {
-    portrait: 22, verses: 5, refrain: 2, roll_call: 3, bilingual: 6, dictionary: 5, kinds: 2, opposites: 3, sums: 4,
-    stories: 3, lists: 4, meetings: 3, forms: 5, working: 5, relations: 7, reports: 6, ships: 1, examples: 14,
+    portrait: 29, verses: 5, refrain: 2, roll_call: 3, bilingual: 6, dictionary: 5, kinds: 2, opposites: 3, sums: 4,
+    stories: 3, lists: 3, meetings: 3, forms: 4, working: 5, relations: 6, reports: 5, ships: 1, examples: 11,
 }
 
 

@@ -15,6 +15,8 @@ import json
 import platform
 import random
 import shlex
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
@@ -40,7 +42,7 @@ from minisft.run import (
     train_in,
 )
 from minisft.tokenizer import Tokenizer
-from minisft.world.probe import few_shot_probe, prose_probe, recall_probe
+from minisft.world.probe import few_shot_probe, label_chance, prose_probe, recall_probe
 from minisft.world.prose import document, song
 
 PIECES = 4  # a step is cut into this many pieces, which is faster on a CPU: their activations fit its cache
@@ -81,6 +83,9 @@ class PretrainConfig:
     def __post_init__(self):
         at_least(self, steps=1, batch_size=1, n_layer=1, n_head=1, n_embd=1, block_size=8, save_every=1, lr=0,
                  weight_decay=0, decay=0)
+        if not self.data and self.block_size < 128:
+            raise ValueError("the town's texts need a context of 128 tokens or more, "
+                             f"got --block-size {self.block_size}")
         if self.decay > 1:
             raise ValueError(f"--decay is a share of the steps, from 0 to 1, got {self.decay}")
 
@@ -108,6 +113,15 @@ def prose_windows(tokenizer, batch_size, block_size, seed, start=0):
         pieces = [piece for rendered in documents for piece in cut_text(rendered, block_size)]
         yield [pack(part, block_size) for part in (pieces[i::PIECES] for i in range(PIECES)) if part]
         step += 1
+
+
+def ahead(windows, count=4):
+    """The same windows, made ahead of time by a thread of their own."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = deque(maker.submit(next, windows) for _ in range(count))
+        while True:
+            yield coming.popleft().result()
+            coming.append(maker.submit(next, windows))
 
 
 def text_windows(examples, config, start=0):
@@ -157,7 +171,7 @@ def pretrain(config):
             return text_windows(examples, config, start)
     else:
         def windows_from(start):
-            return prose_windows(tokenizer, config.batch_size, config.block_size, config.seed, start)
+            return ahead(prose_windows(tokenizer, config.batch_size, config.block_size, config.seed, start))
 
     decay = round(config.decay * config.steps)
     optimizer = AdamW(parameter_groups(model, config.weight_decay), betas=(0.9, 0.98))
@@ -205,7 +219,7 @@ def base_figures(model, tokenizer, folder, config, device):
     """
     log = read_log(folder)
     asked = {name: value if isinstance(value, tuple) else (value,) for name, value in asdict(config).items()
-             if value and name not in ("resume", "out", "device", "save_every") or name == "seed"}
+             if value not in ((), "", None) and name not in ("resume", "out", "device", "save_every")}
     flags = [f"--{name.replace('_', '-')} {shlex.join(map(str, value))}" for name, value in asked.items()]
     seconds = sum(row["seconds"] for row in log)
     figures = {
@@ -228,14 +242,24 @@ def base_figures(model, tokenizer, folder, config, device):
         "recall_probe": recall_probe(halved, tokenizer),
         "recall_probe_two_residents": recall_probe(halved, tokenizer, shapes=((2, 1), (2, 2))),
         "few_shot_known": round(mean(known.values()), 4), "few_shot_by_relation": known,
-        "few_shot_made_up": made_up, "as_prose": prose_probe(halved, tokenizer), "probes": read_probes(folder),
+        "few_shot_made_up": made_up, "few_shot_chance": {name: label_chance(name) for name in made_up},
+        "as_prose": prose_probe(halved, tokenizer), "probes": read_probes(folder),
     }
+
+
+def _flat(figures):
+    """Figures of figures as one row each: {"as_prose reading": 0.9, ...}."""
+    return {f"{name} {key}".strip(): each for name, value in figures.items()
+            for key, each in (value if isinstance(value, dict) else {"": value}).items()}
 
 
 def compare_figures(figures, config):
     """Lines that set the figures beside those of the base of this size that ships."""
     path = ROOT / "checkpoints" / f"{CARDS[config.size]}.json"
     card = json.loads(path.read_text(encoding="utf-8")) if path.exists() and not config.data else {}
+    if card.get("parameters") != figures["parameters"]:
+        card = {}
+    figures, card = _flat(figures), _flat(card)
     rows = [(name, value) for name, value in figures.items() if isinstance(value, int | float)]
     lines = [f"{'':32} {'this run':>14} {'shipped':>14}"] if card else []
     return lines + [f"{name:32} {value:14,} {card.get(name, ''):>14,}" if name in card else f"{name:32} {value:14,}"

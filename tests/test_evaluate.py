@@ -87,6 +87,24 @@ def test_any_of_several_right_answers_is_right_however_long():
     assert right == [True, True, False, True]
 
 
+def test_of_choices_the_likeliest_is_the_answer():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16))
+    asked = record("which?", "red")
+    losses = {}
+    for choice in ("red", "a dog", "blue"):
+        rendered = render(record("which?", choice).item, TOKENIZER)
+        ids, mask = torch.tensor([rendered.ids]), rendered.loss_mask
+        z = model(ids).log_softmax(-1)[0]
+        losses[choice] = -sum(z[i - 1, ids[0, i]].item() for i in range(len(mask)) if mask[i])
+    best = min(losses, key=losses.get)
+    for right in losses:
+        answer, = answer_all(model, TOKENIZER, [replace(record("which?", right), choices=tuple(losses))])
+        assert (answer.given, answer.right) == (best, right == best)
+    answers = answer_all(model, TOKENIZER, [asked, replace(asked, choices=("red", "r" * 90)), asked])
+    assert [answer.given for answer in answers][1] == "" and len(answers) == 3
+
+
 def test_answers_come_back_in_the_order_of_the_records_whatever_the_batches():
     torch.manual_seed(0)
     model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16))

@@ -144,6 +144,17 @@ def test_a_passage_that_contradicts_itself_is_not_read():
       "What is the pet of the friend of the boss of Mia?"],
      "The boss of Mia is Tom. The friend of Tom is Eva. The pet of Eva is a cat."),
     (["The boss of Mia is Tom. Tom's pet is a dog.\nWhat is the pet of the friend of Mia?"], None),
+    (["The boss of Mia is Tom. Tom's pet is a dog.\nWhat is the pet of boss of Mia?"], None),
+    (["The boss of Mia is Tom. The boss of Mia is Leo. Tom's pet is a dog. Leo keeps a cat.\n"
+      "What is the pet of the boss of Mia?"], None),  # a text that contradicts itself
+    (["Mia calls Tom. Mia calls Leo.\nFollow the calls from Mia."], None),
+    (["Take the words elm, red, dog and count them, then say the first."], None),
+    (["What is the opposite of hoot?"], None),  # hot would be a guess
+    (["What is the plural of dogs?"], None),
+    (["Hello, I am Mian."], None),
+    (["Could you help me? Give the frist word: dogg, red"], "The first word is dogg."),
+    (["Hello, I am Mia.", "My cargo is coal."], None),
+    (["What is " + "9" * 5000 + " plus 5?"], None),
     (["Tom calls Leo. Mia calls Tom. Ben calls Eva.\nFollow the calls from Mia."],
      "Mia calls Tom. Tom calls Leo. The end is Leo."),
     (["Tom calls Mia. Mia calls Tom.\nFollow the calls from Mia."], None),  # in a circle there is no end
@@ -165,14 +176,14 @@ def test_the_oracle_answers_by_hand_worked_instructions(turns, expected):
 def test_the_oracle_follows_a_conversation_that_refers_back():
     turns = ["Tom's pet is a dog. Tom's color is red. Mia keeps a cat. Mia's color is blue.\nWhat is Tom's pet?",
              "And the color?", "And Mia?", "And her pet?"]
-    assert [solve_follow_up(turns[:k]) for k in (1, 2, 3, 4)] == [
+    assert [solve_follow_up(turns[:k])[0] for k in (1, 2, 3, 4)] == [
         "The pet of Tom is a dog.", "The color of Tom is red.", "The color of Mia is blue.", "The pet of Mia is a cat."]
     assert solve_follow_up([*turns, "And his pet?"]) is None  # Mia was spoken of last
 
 
 def test_the_oracle_remembers_what_was_said_in_small_talk():
     turns = ["Hello, I am Mia.", "My pet is a dog.", "What is my name?", "What is my pet?", "Thank you."]
-    assert [solve_small_talk(turns[:k]) for k in range(1, 6)] == [
+    assert [solve_small_talk(turns[:k])[0] for k in range(1, 6)] == [
         "Hello, Mia. How can I help?", "That is good to know.", "Your name is Mia.", "Your pet is a dog.",
         "You are welcome, Mia."]
     assert solve_small_talk(["Hello, I am Mia.", "What is my pet?"]) is None
@@ -183,6 +194,12 @@ def test_any_question_that_a_text_answers_is_right_to_ask():
     for question in ("What is the pet of Mia?", "What does Mia keep at home?", "What is Mia's color?"):
         assert oracle.is_right(turns, question)
     assert not oracle.is_right(turns, "What is the pet of Tom?") and not oracle.is_right(turns, "The pet of Mia.")
+
+
+def test_a_summary_may_tell_the_facts_in_any_order():
+    turns = ["Say it in short: Mia keeps a dog. Mia's color is red."]
+    assert oracle.is_right(turns, "In short, Mia has red as color and a dog as pet.")
+    assert not oracle.is_right(turns, "In short, Mia has red as color and red as color.")
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -224,16 +241,16 @@ def test_the_oracle_reads_an_instruction_whatever_its_style_courtesies_and_mista
             assert judged is not None, turn
             assert (judged.skill, judged.difficulty, judged.answers[0]) == (
                 name, skill.difficulty(slots), skill.answer(slots)), turn
-            assert users.plain(turn) == text
+            assert users.corrected(users.without_courtesies(turn)) == text
     assert changed > 60
 
 
-def test_a_word_that_one_mistake_makes_of_two_is_left_alone():
-    assert users.plain("Sort the nubmers: 3, 1 Thank you!") == "Sort the numbers: 3, 1"
-    assert users.plain("Say xyzzy and 红色 in DOG.") == "Say xyzzy and 红色 in DOG."
-    assert users.plain("Give the lsat word: red, dog") == "Give the last word: red, dog"
-    ambiguous = "boar"  # boat and bear alike
-    assert users.plain(ambiguous) == ambiguous
+def test_a_mistake_is_undone_only_where_nothing_is_guessed():
+    assert users.without_courtesies("Sort the nubmers: 3, 1 Thank you!") == "Sort the nubmers: 3, 1"
+    assert users.corrected("Sort the nubmers: 3, 1") == "Sort the numbers: 3, 1"
+    for text in ("Say xyzzy and 红色 in DOG.", "Say hoot, dogg and Mian."):  # no word is near; or one of content is
+        assert users.corrected(text) == text
+    assert {"then", "the"} <= users.vocabulary() and users.corrected("thn") == "thn"  # either of the two
 
 
 def test_the_conclusion_of_an_answer_is_its_last_sentence():
@@ -263,6 +280,22 @@ def test_conversations_have_two_to_eight_turns_that_need_the_earlier_ones():
         assert {len(turns) for turns in conversations} == set(range(2, 9)), task
         for turns in conversations[:200]:
             assert all(oracle.answer([turn]) is None for turn in turns[1:]), turns
+        # and where a turn in between is left out, the last is often answered otherwise, or not at all
+        longer = [turns for turns in conversations if len(turns) >= 4]
+        changed = sum(any(oracle.answer([*turns[:k], *turns[k + 1:]]) != oracle.answer(list(turns))
+                          for k in range(1, len(turns) - 1)) for turns in longer)
+        assert changed > 0.25 * len(longer), task
+
+
+def test_two_hops_cannot_be_answered_without_the_question():
+    rows, right = [row for row in rows_of("train.jsonl") if row["task"] == "two_hop"], 0
+    for row in rows:
+        turn, answer = (message["content"] for message in row["messages"])
+        told = [sentence for sentence in language.sentences(answer) if sentence.startswith("The ")]
+        links = [line for line in re.findall(r"The (?:friend|neighbor|cousin|boss) of \w+ is \w+\.", turn)]
+        assert told[0] in links and len(links) == 2
+        right += links[0] == told[0]  # who always takes the first link
+    assert 0.4 < right / len(rows) < 0.6
 
 
 def test_plurals_worked_by_hand():
@@ -271,6 +304,11 @@ def test_plurals_worked_by_hand():
                "torch": "torches", "waltz": "waltzes", "goldfish": "goldfish", "scarf": "scarves", "shelf": "shelves"}
     assert {word: PLURAL_OF[word] for word in by_hand} == by_hand
     assert not set(PLURAL_OF.values()) & set(ATTRIBUTE_OF) - {"deer", "goldfish"}
+
+
+def test_a_mistaken_value_is_another_of_the_same_attribute():
+    for word, noun in ATTRIBUTE_OF.items():
+        assert set(noise.CLASS_OF[word]) == set(ATTRIBUTES[noun].values), word
 
 
 @pytest.mark.parametrize("kind", noise.KINDS)
@@ -311,18 +349,29 @@ def test_systematic_mistakes_are_always_the_same_and_independent_ones_are_not():
 
 
 def test_prose_holds_no_instruction_and_answers_no_question():
-    for text in corpus.prose(seed=5, count=3000):
-        assert not any(text.startswith(start) for start in (
-            "Translate", "Say", "Give", "Write", "Text:", "Question", "Name", "Sort", "Count", "Take", "Ask"))
+    for text in corpus.prose(seed=5, count=1500):
         assert "?" not in text[:-1], "a question may end a text, so that nothing answers it"
         assert "lucky" not in text
+        for line in [text, *text.split("\n"), *language.sentences(text)]:
+            assert oracle.judge([line]) is None, line
 
 
-def test_prose_shows_every_attribute_and_every_held_out_item():
-    words = Counter(word.strip(".,") for text in corpus.prose(seed=6, count=20_000) for word in text.split())
-    assert all(words[word] >= 20 for word in [*Scope().words(), *OPPOSITES, *RESIDENTS])
-    assert all(words[word] for word in [*ATTRIBUTE_OF, *DOMAINS["harbor"]])
-    assert set(prose.MIXTURE) and sum(prose.MIXTURE.values()) == 100
+def test_prose_tells_all_there_is_to_know():
+    texts = " ".join(corpus.prose(seed=6, count=30_000))
+    for word in ATTRIBUTE_OF:
+        assert f"In Chinese, {word} is {CHINESE_OF[word]}." in texts and f"In English, {CHINESE_OF[word]} is" in texts
+        assert f"The word {word} names a kind of {ATTRIBUTE_OF[word]}." in texts
+        assert f"In capitals, {word} is {word.upper()}." in texts
+    for word, plural in PLURAL_OF.items():
+        assert f"The plural of {word} is {plural}." in texts
+    for word, opposite in OPPOSITES.items():
+        assert f"The opposite of {word} is {opposite}." in texts
+    for a in range(1, 11):
+        for b in range(1, 11):
+            assert f"We know that {a} plus {b} is {a + b}." in texts
+    words = Counter(word.strip(".,") for word in texts.split())
+    assert all(words[word] >= 20 for word in [*Scope().words(), *RESIDENTS, *DOMAINS["harbor"]])
+    assert sum(prose.MIXTURE.values()) == 100
 
 
 def values_told(text):
@@ -439,8 +488,28 @@ def test_the_data_files_are_made_again_byte_for_byte(tmp_path, capsys):
 
 @pytest.mark.parametrize("split", corpus.TEST_SPLITS)
 def test_no_test_question_was_tuned_on(split):
-    questions = [corpus.user_turns(row) for row in rows_of(f"{split}.jsonl")]
-    assert len(questions) >= 500 and len(set(questions)) == len(questions)
+    rows = rows_of(f"{split}.jsonl")
+    assert len(rows) >= 500 and len({corpus.user_turns(row) for row in rows}) == len(rows)
+    assert corpus.find_leaks(rows_of("train.jsonl"), rows) == []
+
+
+def test_users_wordings_are_not_those_of_tuning():
+    for row in rows_of("user_wording.jsonl"):
+        turns = corpus.user_turns(row)
+        if row["task"] in SKILLS:
+            assert not any(wording.match(turns[0]) and oracle.SKILLS[row["task"]].answer(wording.match(turns[0]))
+                           for wording in SKILLS[row["task"]].wordings["tuned"]), turns
+
+
+def test_a_planted_conversation_is_found():
+    train, test = rows_of("train.jsonl"), rows_of("new_passage.jsonl")
+    row = next(row for row in test if row["task"] == "follow_up")
+    first, *others = corpus.user_turns(row)
+    slots = next(slots for wording in SKILLS["reading"].wordings["tuned"]
+                 if (slots := wording.match(first)) and SKILLS["reading"].solve(slots))
+    slots["passage"] = " ".join(reversed(language.sentences(slots["passage"])))
+    reworded = corpus.make_row("follow_up", "train", [SKILLS["reading"].wordings["new"][0].fill(**slots), *others])
+    assert corpus.find_leaks([*train, reworded], test) == [(row, "the same question in other words")]
 
 
 def test_a_planted_leak_is_found(tmp_path, capsys):
@@ -475,6 +544,9 @@ def test_the_knobs_of_the_world(tmp_path, capsys):
     assert about.count("user: ") >= 10 * len({row["task"] for row in rows})
     with pytest.raises(SystemExit):
         world_command.main(["--difficulty", "1"])
+    with pytest.raises(SystemExit):
+        world_command.main(["--size", "small"])
+    assert "over the shipped one" in capsys.readouterr().err
 
 
 def test_new_attributes_are_mentioned_nowhere_in_the_training_split():
@@ -493,6 +565,11 @@ def test_held_out_items_of_knowledge_are_asked_in_no_training_row():
         return {row["messages"][-1]["content"] for row in rows_of(name) if row["task"] == task}
     for task in ("classification", "opposite", "to_chinese", "to_english", "arithmetic"):
         assert not asked("train.jsonl", task) & asked("new_item.jsonl", task), task
+    held_out = {word for word in ATTRIBUTE_OF if Scope(held_out=True).knows(word)}
+    for row in rows_of("train.jsonl"):
+        if row["task"] in ("sentence_to_chinese", "sentence_to_english"):
+            assert not any(CHINESE_OF[word] in row["messages"][0]["content"] + row["messages"][1]["content"]
+                           for word in held_out), row
 
 
 def test_every_data_file_reads_as_records():

@@ -34,6 +34,9 @@ class WorldConfig:
         at_least(self, vocab_size=300, difficulty=2)
         if self.difficulty and self.difficulty > 8:
             raise ValueError(f"--difficulty must be 2 to 8, got {self.difficulty}")
+        shipped_corpus = (self.size, self.domain, self.difficulty, self.noise) == ("medium", "town", None, "")
+        if not shipped_corpus and self.out == shipped("data"):
+            raise ValueError("this would write another corpus over the shipped one; name a folder for it with --out")
 
 
 def main(argv=None):

@@ -2,17 +2,17 @@
 
     train            tuned attributes, tuned wordings, items of knowledge that are not held out
     new_passage      the same tasks and wordings; texts, lists and questions never tuned on, in whatever words
-    new_item         words, opposites and sums that no training question asked for (known from the prose alone)
+    new_item         words, opposites and sums whose translation, kind or result no training row asks for
     new_wording      wordings never tuned on
     user_wording     as users type: clipped, in two languages, with courtesies, with typing mistakes
     new_attribute    attributes never tuned on (known from the pre-training prose alone)
     new_composition  two operations on a list, of which each was tuned with others but never with this one
     new_skill        skills that the prose shows and no training question asked for
-    control          a question that nothing in the world can answer: which of two words is lucky. Guessing is right
-                     half the time; a model far from that has seen the test
+    control          a question that nothing in the world can answer: which of two words is lucky. A model must choose,
+                     and is right half the time; one far from that has seen the test
 
-Each row is a conversation in the `messages` format with two keys more, `task` and `split`, and `also` where more than
-one answer is right.
+Each row is a conversation in the `messages` format with two keys more, `task` and `split`; `also` where more than one
+answer is right; and `choices` where one of several answers is to be chosen.
 """
 
 import json
@@ -29,7 +29,7 @@ from minisft.world.noise import add_noise
 from minisft.world.oracle import SKILLS
 from minisft.world.prose import document
 from minisft.world.skills import Scope
-from minisft.world.users import mistyped, polite
+from minisft.world.users import corrected, mistyped, polite, without_courtesies
 
 NEW_SKILLS, CONTROL = ("plural", "capitals"), ("lucky",)
 TUNED_TASKS = tuple(name for name in SKILLS if name not in NEW_SKILLS + CONTROL) + tuple(DIALOGUES)
@@ -63,7 +63,7 @@ SPLITS = {
     "control": Split(CONTROL, held_out=None),
 }
 TEST_SPLITS = tuple(SPLITS)[1:]
-CHANCE = {"control": 0.5}  # exact match of a guesser who answers in the right form
+CHANCE = {"control": 0.5}  # of two choices
 # Rows of each task; a task that has fewer different instructions gives what it has.
 TRAIN_ROWS = dict.fromkeys(TUNED_TASKS, 400) | {
     "reading": 1500, "follow_up": 800, "small_talk": 500, "story": 500, "reverse": 600, "two_hop": 600, "chain": 600,
@@ -92,15 +92,18 @@ def prose(seed, count, stream="train"):
 
 def draw_turns(rng, task, scope, style="tuned"):
     """The user turns of one conversation of a task, in one of the styles."""
-    wording = style if style in ("tuned", "new", "short", "mixed") else "tuned"
+    change = {"polite": polite, "mistyped": mistyped}.get(style)
+    if change:
+        turns = draw_turns(rng, task, scope)
+        changed = [change(rng, turn) for turn in turns]
+        return changed if changed != turns else draw_turns(rng, task, scope, style)
     if task in DIALOGUES:
-        turns = DIALOGUES[task][0](rng, scope, wording)
+        turns = DIALOGUES[task][0](rng, scope, style)
     else:
         slots = SKILLS[task].draw(rng, scope)
-        fitting = [template for template in SKILLS[task].wordings[wording] if set(template.slots) == set(slots)]
+        fitting = [template for template in SKILLS[task].wordings[style] if set(template.slots) == set(slots)]
         turns = [rng.choice(fitting).fill(**slots)]
-    change = {"polite": polite, "mistyped": mistyped}.get(style)
-    return [change(rng, turn) for turn in turns] if change else turns
+    return turns
 
 
 def conversation(turns):
@@ -115,7 +118,10 @@ def conversation(turns):
 
 def make_row(task, split, turns):
     messages, also = conversation(turns)
-    return {"task": task, "split": split, "messages": messages} | ({"also": also} if also else {})
+    row = {"task": task, "split": split, "messages": messages} | ({"also": also} if also else {})
+    if task in CONTROL:
+        row["choices"] = [f"The lucky word is {word}." for _, word in oracle.judge(turns).meaning[1:]]
+    return row
 
 
 def instructions(seed, split, rows, exclude=(), domain="town", difficulty=None):
@@ -124,16 +130,17 @@ def instructions(seed, split, rows, exclude=(), domain="town", difficulty=None):
     exclude: rows whose user turns must not come again, nor, but for new wordings of knowledge, what they ask for.
     """
     scope, styles = scope_of(split, domain, difficulty), SPLITS[split].styles
-    asked = {user_turns(row) for row in exclude}
-    meant = {oracle.judge(turns).meaning for turns in asked}
+    asked = {as_typed(user_turns(row)) for row in exclude}
+    meant = {oracle.judge(user_turns(row)).meaning for row in exclude}
     written = []
     for task, count in rows.items():
         rng = random.Random(f"instructions {split} {task} {seed}")
         seen, made = set(asked), 0
         for _ in range(20 * count):
             turns = tuple(draw_turns(rng, task, scope, rng.choice(styles)))
-            if turns not in seen and (_may_ask_again(split, task) or oracle.judge(turns).meaning not in meant):
-                seen.add(turns)
+            text = as_typed(turns)
+            if text not in seen and (_may_ask_again(split, task) or oracle.judge(turns).meaning not in meant):
+                seen.add(text)
                 written.append(make_row(task, split, turns))
                 made += 1
             if made == count:
@@ -147,6 +154,11 @@ def _may_ask_again(split, task):
     return split in ("train", "new_wording", "user_wording") and task in _KNOWLEDGE
 
 
+def as_typed(turns):
+    """User turns without what does not matter: courtesies, typing mistakes, capitals, punctuation and spaces."""
+    return tuple(re.sub(r"\W+", " ", corrected(without_courtesies(turn)).lower()).strip() for turn in turns)
+
+
 def user_turns(row):
     return tuple(message["content"] for message in row["messages"] if message["role"] == "user")
 
@@ -154,20 +166,18 @@ def user_turns(row):
 def find_leaks(train, test):
     """What of the test rows was tuned on: a list of (row, "the same text" | "the same question in other words").
 
-    The same text counts whatever its capitals, punctuation and spaces; the same question is the oracle's `meaning`.
+    The same text counts whatever courtesies, typing mistakes, capitals and punctuation; the same question is the
+    oracle's `meaning`.
     """
-    def bare(turns):
-        return tuple(re.sub(r"\W+", " ", turn.lower()).strip() for turn in turns)
-
     def meaning(row):
         judged = oracle.judge(user_turns(row))
         return judged and judged.meaning
 
-    texts, meant = {bare(user_turns(row)) for row in train}, {meaning(row) for row in train} - {None}
+    texts, meant = {as_typed(user_turns(row)) for row in train}, {meaning(row) for row in train} - {None}
     found = []
     for row in test:
         turns = user_turns(row)
-        if bare(turns) in texts:
+        if as_typed(turns) in texts:
             found.append((row, "the same text"))
         elif meaning(row) in meant and not _may_ask_again(row["split"], row["task"]):
             found.append((row, "the same question in other words"))

@@ -20,10 +20,10 @@ from minisft.world.facts import ATTRIBUTES, CHINESE_OF, DOMAINS, OPPOSITES, PLUR
 
 KINDS = ("wrong", "systematic", "truncated", "off_topic", "duplicate")
 _VALUES = [tuple(attribute.values) for attribute in ATTRIBUTES.values()]
-_CLASSES = [
-    *_VALUES, *(tuple(CHINESE_OF[word] for word in values) for values in _VALUES),
+_CLASSES = [  # a word of several classes, as deer is one and its own plural, belongs to the last of them
+    tuple(PLURAL_OF.values()), *_VALUES, *(tuple(CHINESE_OF[word] for word in values) for values in _VALUES),
     *(tuple(word.upper() for word in values) for values in _VALUES), *DOMAINS.values(), tuple(OPPOSITES),
-    tuple(PLURAL_OF.values()), tuple(ATTRIBUTES), tuple(map(str, range(21)))]
+    tuple(ATTRIBUTES), tuple(map(str, range(21)))]
 CLASS_OF = {word: members for members in _CLASSES for word in members}
 _CONTENT = re.compile("|".join(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])"
                                for word in sorted(CLASS_OF, key=len, reverse=True)))
@@ -94,4 +94,5 @@ def _spoilt(rng, rows, i, kind):
     if spoilt is None or oracle.is_right(turns, spoilt):
         return None
     row["messages"][-1]["content"] = spoilt
+    row.pop("also", None)
     return row

@@ -13,7 +13,7 @@ from minisft.world.dialogue import DIALOGUES
 from minisft.world.language import read_question, read_statement, sentences
 from minisft.world.skills import ONE_STEP
 from minisft.world.steps import SEVERAL_STEPS
-from minisft.world.users import plain
+from minisft.world.users import corrected, without_courtesies
 
 SKILLS = {skill.name: skill for skill in ONE_STEP + SEVERAL_STEPS}
 
@@ -35,7 +35,8 @@ def judge(turns):
 
     turns: list of str, all that the user said so far, oldest first.
     """
-    return _judge(turns) or _judge([plain(turn) for turn in turns])
+    bare = [without_courtesies(turn) for turn in turns]
+    return _judge(turns) or _judge(bare) or _judge([corrected(turn) for turn in bare])
 
 
 def _judge(turns):
@@ -51,7 +52,8 @@ def _judge(turns):
     for name, (_, solve) in DIALOGUES.items():
         solved = turns and solve(turns)
         if solved:
-            return Judgement(name, len(turns), (solved,), (name, *turns))
+            answer, meaning = solved
+            return Judgement(name, len(turns), (answer,), (name, *meaning))
     return None
 
 

@@ -4,9 +4,10 @@
     few-shot   "red > color ; rice > dish ; dog > pet ; oak >"                ->  " tree"
     prose      "The words are elm, dog. The last word is"                     ->  " dog."
 
-Recall asks whether the model looks back in a text. The texts are about one resident; chance is one in eight at best,
-for a model that knows the attribute and guesses the value. With two residents who have the same attribute, a model
-must also tell whose value it is; one that cannot is right half the time. That is asked for apart.
+Recall asks whether the model looks back in a text. The texts are about one resident: who guesses one of the attribute's
+eight values is right in one case of eight, and it takes no look at the name to find the right one. With two residents
+who have the same attribute, a model must also tell whose value it is; one that cannot is right in 56%, as now and then
+both have the same value. That is asked for apart.
 
 Few-shot probes ask whether it learns from five examples: of a skill that the prose holds as lists too; of a mapping
 made up for this list, whose sixth word stands among the five ("mapping": chance is one over the labels shown); of a
@@ -99,6 +100,13 @@ def recall_probe(model, tokenizer, count=500, seed=0, **shapes):
 def few_shot_probe(model, tokenizer, count=100, shots=5, seed=0, names=(*RELATED, "mapping", "sorting")):
     """{relation: share right} after `shots` examples."""
     return {name: share_completed(model, tokenizer, few_shot_items(count, name, shots, seed)) for name in names}
+
+
+def label_chance(name, count=100, shots=5, seed=0):
+    """Share of "mapping" or "sorting" lists that one would go on with rightly who picks any of the labels shown."""
+    labels = [{example.split(" > ")[1] for example in text.split(" ; ")[:-1]}
+              for text, _ in few_shot_items(count, name, shots, seed)]
+    return round(sum(1 / len(shown) for shown in labels) / count, 4)
 
 
 def prose_probe(model, tokenizer, count=100, seed=0, names=tuple(SHOWN)):

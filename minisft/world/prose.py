@@ -4,7 +4,7 @@ Almost every text states its facts and then *states them again*, in another orde
 says each fact once can be predicted from word statistics; one that repeats itself rewards looking back, and it is this
 looking back (recall) that instruction tuning later turns into answering questions.
 
-A part of the documents are lists of examples ("red > color ; rice > food"), of every skill that fits into one and of
+A part of the documents are lists of examples ("red > color ; rice > dish"), of skills whose answers are short, and of
 mappings made up for that list alone, so that a model can learn to learn from examples.
 
 Source: our own trials; the mechanism is the induction head of Olsson et al. 2022 (In-context learning and induction
@@ -28,7 +28,7 @@ from minisft.world.steps import SEVERAL_STEPS
 
 EVERYTHING, HARBOR = Scope(), Scope(ATTRIBUTES_OF["harbor"])
 SHOWN = {skill.name: skill for skill in ONE_STEP + SEVERAL_STEPS if skill.shown}
-WORDS = tuple(EVERYTHING.words())
+WORDS = tuple(EVERYTHING.words() + HARBOR.words())
 CALLED = WORDS + tuple(OPPOSITES) + tuple(map(str, range(1, 21)))  # what roll calls and refrains may hold
 VALUE_FIRST = Template("{value} is the {noun} of {name}.")
 PRONOUN = Template("{possessive} {noun} is {value}.")
@@ -59,13 +59,18 @@ def portrait(rng, scope=EVERYTHING):
 
 def bilingual(rng):
     """Facts in both languages, sentence by sentence, or first all in one and then all in the other."""
-    facts = draw_facts(rng, EVERYTHING, *rng.choice(((1, 2), (1, 3), (2, 1))))
+    facts = draw_facts(rng, _somewhere(rng), *rng.choice(((1, 2), (1, 3), (2, 1))))
     english = [state(fact, rng.randrange(2)) for fact in facts]
     chinese = [state_in_chinese(fact) for fact in facts]
     halves = (english, chinese) if rng.random() < 0.5 else (chinese, english)
     if rng.random() < 0.5:
         return "\n".join(sentence for pair in zip(*halves) for sentence in pair)
     return "\n".join(" ".join(half) for half in halves)
+
+
+def _somewhere(rng):
+    """The town, or now and then its harbor."""
+    return HARBOR if rng.random() < 0.15 else EVERYTHING
 
 
 def retold(rng, facts, ways):
@@ -124,14 +129,15 @@ def lists(rng):
     """Lists of words, and what comes first, last, backwards, without the first and so on in them."""
     told = []
     for _ in range(rng.randint(2, 3)):
-        slots = draw_list(rng, EVERYTHING)
+        slots = draw_list(rng, _somewhere(rng))
         told.append(f"The words are {slots['words']}.")
         told += [SHOWN[name].answer(slots) for name in rng.sample(tuple(LIST_SKILLS), rng.randint(2, 3))]
     return " ".join(told)
 
 
 def _show(rng, name):
-    return "".join(SHOWN[name].show(rng, SHOWN[name].draw(rng, EVERYTHING)))
+    scope = _somewhere(rng) if SHOWN[name].asks_knowledge else EVERYTHING
+    return "".join(SHOWN[name].show(rng, SHOWN[name].draw(rng, scope)))
 
 
 def _shown(rng, names, low, high):
@@ -170,7 +176,7 @@ def ships(rng):
 # What lists of examples may be of: name -> (what is given, what belongs to it), drawn.
 def _listed(name):
     def draw(rng):
-        words = rng.sample(WORDS, 3)
+        words = rng.sample(WORDS, rng.randint(2, 4))
         return listing(words), listing(LIST_SKILLS[name][1](words))
     return draw
 
@@ -189,6 +195,11 @@ def _added(rng):
     return f"{a} plus {b}", str(a + b)
 
 
+def _sorted(rng):
+    numbers = rng.sample(range(1, 21), 3)
+    return listing(map(str, numbers)), listing(map(str, sorted(numbers)))
+
+
 def _copied(rng):
     word = rng.choice(WORDS)
     return word, word
@@ -200,10 +211,8 @@ OF_WORDS = {
     "to_english": _of({CHINESE_OF[word]: word for word in WORDS}),
     "plural": _of(PLURAL_OF), "capitals": _of({word: word.upper() for word in WORDS}), "arithmetic": _added,
 }
-# What is given holds what belongs to it.
-COPYING = {"copy": _copied} | {
-    name: _listed(name) for name in ("first", "last", "reverse", "without_first", "without_last")}
-RELATED = OF_WORDS | COPYING
+OF_LISTS = {"copy": _copied, "sort": _sorted} | {name: _listed(name) for name in LIST_SKILLS}
+RELATED = OF_WORDS | OF_LISTS
 
 
 def write_examples(pairs):
@@ -238,10 +247,10 @@ def draw_sorting(rng, count):
 
 def examples(rng):
     """A list of examples: of a skill, or of a mapping or sorting that holds for this list alone."""
-    relations = rng.choices((OF_WORDS, COPYING, None), (35, 45, 20))[0]
+    relations = rng.choices((OF_WORDS, OF_LISTS, None), (35, 45, 20))[0]
     if relations:
         name = rng.choice(tuple(relations))
-        count = rng.randint(5, 8) if name in LIST_SKILLS else rng.randint(6, 12)
+        count = rng.randint(5, 8) if relations is OF_LISTS else rng.randint(6, 12)
         return write_examples(draw_examples(rng, name, count))
     return write_examples(rng.choice((draw_mapping, draw_sorting))(rng, rng.randint(8, 14)))
 
@@ -279,7 +288,7 @@ def verses(rng):
 def meetings(rng):
     """People who greet each other and say something of themselves."""
     name, other = rng.sample(RESIDENTS, 2)
-    noun = rng.choice(tuple(ATTRIBUTES))
+    noun = rng.choice(EVERYTHING.attributes)
     value = display(noun, rng.choice(tuple(ATTRIBUTES[noun].values)))
     lines = [
         rng.choice((f"{name} says hello to {other}.", f"{other} says good morning to {name}.")),

@@ -16,6 +16,7 @@ Notes: 基于现有的 NLP 任务数据集构建 (building from existing NLP tas
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 
 from minisft.world import language
 from minisft.world.facts import (
@@ -163,8 +164,18 @@ def _solve_summary(slots):
     facts = list((language.read_passage(slots["passage"]) or {}).items())
     if len(facts) < 2 or len({name for (name, _), _ in facts}) > 1:
         return None
+    return _sum_up(facts)
+
+
+def _sum_up(facts):
     parts = [f"{display(noun, value)} as {noun}" for (_, noun), value in facts]
     return f"In short, {facts[0][0][0]} has", f" {', '.join(parts[:-1])} and {parts[-1]}."
+
+
+def _other_summaries(slots):
+    """The facts may be told in any order."""
+    facts = language.read_passage(slots["passage"]).items()
+    return tuple("".join(_sum_up(order)) for order in permutations(facts)) if len(facts) <= 4 else ()
 
 
 def _draw_ask(rng, scope):
@@ -211,8 +222,14 @@ def _draw_thing(rng, scope):
 # Sentences
 
 
+def _draw_known_fact(rng, scope):
+    """A fact whose value may be asked for: translating a sentence translates its word."""
+    word = _draw_word(rng, scope)["word"]
+    return rng.choice(scope.names), ATTRIBUTE_OF[word], word
+
+
 def _draw_sentence(rng, scope):
-    return {"sentence": state(draw_facts(rng, scope, 1, 1)[0], rng.randrange(2))}
+    return {"sentence": state(_draw_known_fact(rng, scope), rng.randrange(2))}
 
 
 def _solve_sentence_to_chinese(slots):
@@ -224,7 +241,7 @@ def _solve_sentence_to_chinese(slots):
 
 
 def _draw_chinese_sentence(rng, scope):
-    return {"sentence": state_in_chinese(draw_facts(rng, scope, 1, 1)[0])}
+    return {"sentence": state_in_chinese(_draw_known_fact(rng, scope))}
 
 
 def _solve_sentence_to_english(slots):
@@ -290,7 +307,7 @@ def _solve_sort(slots):
 
 
 def is_number(text):
-    return text.isascii() and text.isdecimal()
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def name_of_sum(a, b):
@@ -357,7 +374,7 @@ ONE_STEP = (
     Skill("sort", _draw_numbers, _solve_sort, ("The numbers are {numbers}. ",),
           lambda slots: len(read_list(slots["numbers"])), uses_attributes=False),
     Skill("restate", _draw_restate, _solve_restate, ("{sentence} ",)),
-    Skill("summary", _draw_summary, _solve_summary, ("{passage} ",), facts_in),
+    Skill("summary", _draw_summary, _solve_summary, ("{passage} ",), facts_in, _other_summaries),
     Skill("ask", _draw_ask, _solve_ask, ("{passage} Somebody asks: ",), facts_in, _other_questions),
     Skill("arithmetic", _draw_sum, solve_sum, uses_attributes=False, asks_knowledge=True),
     Skill("story", _draw_story, _solve_story, (

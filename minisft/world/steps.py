@@ -35,13 +35,15 @@ def conclusion(answer):
 
 
 def _draw_two_hop(rng, scope):
-    """One attribute of several people, so that only the relations tell whose value is asked for."""
+    """One attribute of two people, and two who might lead there: only relation and name tell who is meant."""
     hops = scope.amount(rng, 2, 2)
     noun = rng.choice(scope.attributes)
-    chain = rng.sample(RESIDENTS, hops + 1)
-    people, other = chain[:hops], chain[hops]  # from the one who is named to the one who is meant; a bystander
+    *people, other, stranger = rng.sample(RESIDENTS, hops + 2)  # from the one who is named to the one who is meant
     links = [(rng.choice(RELATIONS), a, b) for a, b in zip(people, people[1:])]
-    told = [RELATION.fill(relation=relation, name=a, other=b) for relation, a, b in links]
+    relation, a, _ = rng.choice(links)
+    another = rng.choice([name for name in RELATIONS if name != relation])
+    links_told = [*links, rng.choice(((another, a, other), (relation, stranger, other)))]
+    told = [RELATION.fill(relation=relation, name=a, other=b) for relation, a, b in links_told]
     told += [state((name, noun, rng.choice(list(ATTRIBUTES[noun].values))), rng.randrange(5))
              for name in (people[-1], other)]
     rng.shuffle(told)
@@ -63,7 +65,8 @@ def _solve_two_hop(slots):
     for sentence in sentences(slots["passage"]):
         relation = _read_relation(sentence)
         if relation:
-            links[relation[:2]] = relation[2]
+            if links.setdefault(relation[:2], relation[2]) != relation[2]:
+                return None  # the text contradicts itself
         else:
             facts.append(sentence)
     known = language.read_passage(" ".join(facts))
@@ -72,8 +75,8 @@ def _solve_two_hop(slots):
         return None
     told = []
     for relation in reversed(path):
-        relation = relation.removeprefix("the ")
-        if (relation, name) not in links:
+        article, _, relation = relation.partition(" ")
+        if article != "the" or (relation, name) not in links:
             return None
         told.append(RELATION.fill(relation=relation, name=name, other=links[relation, name]))
         name = links[relation, name]
@@ -99,8 +102,13 @@ def _draw_chain(rng, scope):
 
 
 def _read_calls(text):
-    calls = [CALL.match(sentence) for sentence in sentences(text)]
-    return all(calls) and {call["name"]: call["other"] for call in calls}
+    """{caller: called}, or None if a sentence is no call or somebody calls two."""
+    calls = {}
+    for sentence in sentences(text):
+        call = CALL.match(sentence)
+        if not call or calls.setdefault(call["name"], call["other"]) != call["other"]:
+            return None
+    return calls
 
 
 def _solve_chain(slots):
@@ -183,6 +191,8 @@ def _solve_compose(slots):
     if not words or len(phrases) < 2 or not all(phrase in _NAME_OF for phrase in phrases):
         return None
     told = []
+    if not all(_NAME_OF[phrase] in _MAKE_LISTS for phrase in phrases[:-1]):
+        return None  # what is done next is done with a list
     for phrase in phrases:
         lead, change = LIST_SKILLS[_NAME_OF[phrase]]
         words = change(words)

@@ -3,11 +3,12 @@
     polite     "Sort the numbers: 3, 1"  ->  "Could you help me? Sort the numbers: 3, 1 Thank you!"
     mistyped   "Sort the numbers: 3, 1"  ->  "Sort the nubmers: 3, 1"
 
-`plain` undoes both, because the town's vocabulary is closed: a word that is not in it is read as the only word that
-one mistake can have turned into it, if there is only one.
+`without_courtesies` and `corrected` undo them, because the town's vocabulary is closed: a word that is not in it is
+read as the only word that one letter too many, one too few, or two in the wrong order can have turned into it. A word
+that carries content (a name, a value) is never put in another's place: that would be to guess what was asked.
 
-Notes: 基于日常对话数据构建 (building from daily conversations). Source of the corrector: Kernighan, Church and Gale
-1990, without the probabilities.
+Notes: 基于日常对话数据构建 (building from daily conversations). Source of the corrector: three of the four mistakes of
+Kernighan, Church and Gale 1990, without their probabilities.
 """
 
 import re
@@ -34,9 +35,8 @@ def _template_texts():
         yield from (attribute.statement, attribute.question)
     for templates in (language.STATEMENTS, language.QUESTIONS, (steps.RELATION, steps.CALL, steps.HOPS)):
         yield from (template.text for template in templates)
-    for styles in (dialogue.FOLLOW_UPS, dialogue.GREETINGS, dialogue.REMARKS, dialogue.RECALLS):
-        yield from (template.text for templates in styles.values() for template in templates)
-    for styles in (dialogue.ASK_NAME, dialogue.THANKS):
+    for styles in (dialogue.FOLLOW_UPS, dialogue.GREETINGS, dialogue.REMARKS, dialogue.RECALLS, dialogue.ASK_NAME,
+                   dialogue.THANKS):
         yield from (text for texts in styles.values() for text in texts)
     yield from (*steps.RELATIONS, *steps.PHRASES.values(), "plus minus")
 
@@ -62,7 +62,7 @@ def mistyped(rng, text):
         changed = text
         for start, end in sorted(rng.sample(places, min(len(places), rng.randint(1, 2))), reverse=True):
             changed = changed[:start] + _mistake(rng, text[start:end]) + changed[end:]
-        if changed != text and _corrected(changed) == text:
+        if changed != text and corrected(changed) == text:
             return changed
     return text
 
@@ -75,16 +75,17 @@ def _mistake(rng, word):
     return word[:at] + word[at + 1:] if kind == 1 else word[:at] + word[at] + word[at:]  # left out, or doubled
 
 
-def plain(text):
-    """The text without courtesies, its typing mistakes undone where that is possible in one way only."""
+def without_courtesies(text):
+    """The text without what `polite` puts around it."""
     for before in BEFORE:
         text = text.removeprefix(before)
     for after in AFTER:
         text = text.removesuffix(after)
-    return _corrected(text)
+    return text
 
 
-def _corrected(text):
+def corrected(text):
+    """The text with its typing mistakes undone where that is possible in one way only."""
     return _WORD.sub(lambda found: _correction(found[0]), text)
 
 
@@ -97,4 +98,4 @@ def _correction(word):
     candidates |= {a + b[1] + b[0] + b[2:] for a, b in splits if len(b) > 1}
     candidates |= {a + letter + b for a, b in splits for letter in ascii_letters}
     known = candidates & vocabulary()
-    return known.pop() if len(known) == 1 else word
+    return word if len(known) != 1 or known & _CONTENT else known.pop()

@@ -357,7 +357,7 @@ def test_prose_holds_no_instruction_and_answers_no_question():
 
 
 def test_prose_tells_all_there_is_to_know():
-    texts = " ".join(corpus.prose(seed=6, count=30_000))
+    texts = " ".join(corpus.prose(seed=6, count=60_000))
     for word in ATTRIBUTE_OF:
         assert f"In Chinese, {word} is {CHINESE_OF[word]}." in texts and f"In English, {CHINESE_OF[word]} is" in texts
         assert f"The word {word} names a kind of {ATTRIBUTE_OF[word]}." in texts

@@ -32,7 +32,7 @@ WORDS = tuple(EVERYTHING.words() + HARBOR.words())
 CALLED = WORDS + tuple(OPPOSITES) + tuple(map(str, range(1, 21)))  # what roll calls and refrains may hold
 VALUE_FIRST = Template("{value} is the {noun} of {name}.")
 PRONOUN = Template("{possessive} {noun} is {value}.")
-# (residents, attributes) of a portrait: most are about one resident, as are the passages that instructions ask about
+# (residents, attributes) of a portrait: most are about one resident
 SHAPES = ((1, 3), (1, 3), (1, 4), (1, 4), (1, 5), (1, 5), (1, 6), (2, 1), (2, 2), (2, 3), (3, 1))
 
 

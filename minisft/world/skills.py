@@ -118,8 +118,10 @@ def draw_facts(rng, scope, residents, attributes):
 
 
 def draw_passage(rng, scope):
-    """A text of two to four facts about one resident, and the facts themselves."""
-    facts = draw_facts(rng, scope, residents=1, attributes=scope.amount(rng, 2, 4))
+    """A text of two to four facts about one resident or two, and the facts themselves."""
+    count = scope.amount(rng, 2, 4)
+    residents = rng.randint(1, 2) if count % 2 == 0 else 1
+    facts = draw_facts(rng, scope, residents, count // residents)
     return " ".join(state(fact, rng.randrange(5)) for fact in facts), facts
 
 

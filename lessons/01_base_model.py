@@ -106,7 +106,7 @@ few_shot = {
 
 # %% [markdown]
 # ## When does it arise?
-# The base was probed every 250 steps of its training.
+# The base was probed now and then as it trained; its card holds what it could do.
 
 # %%
 card = json.loads(open(shipped("checkpoints/base.json"), encoding="utf-8").read())

@@ -193,10 +193,14 @@ def write_rows(path, rows):
     Path(path).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
+def train_rows(size="medium", domain="town"):
+    """{task: rows to tune on} as they are asked for."""
+    return {task: max(1, round(TRAIN_ROWS[task] * SIZES[size])) for task in tasks_of("train", domain)}
+
+
 def make(seed=0, size="medium", domain="town", difficulty=None, noise="", noise_rate=0.0):
     """{split: rows} of the whole corpus; the knobs are those of the command, noise is in the training split alone."""
-    rows = {task: max(1, round(TRAIN_ROWS[task] * SIZES[size])) for task in tasks_of("train", domain)}
-    train = instructions(seed, "train", rows, domain=domain, difficulty=difficulty)
+    train = instructions(seed, "train", train_rows(size, domain), domain=domain, difficulty=difficulty)
     made = {"train": add_noise(train, noise, noise_rate, seed) if noise else train}
     for split in TEST_SPLITS:
         tasks = tasks_of(split, domain)

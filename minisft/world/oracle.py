@@ -5,6 +5,9 @@
 It reads the slots back out of an instruction with the templates that may have written it, and solves them; so it reads
 any instruction of a known form, one that a model made up included. Courtesies and typing mistakes do not disturb it.
 What it cannot read it does not guess: the judgement is then None, "I cannot tell", which never counts as right.
+
+Right is an answer in the town's own form, which the prose shows: "The pet of Mia is a dog.", not "A dog." Where several
+are right in that form (a question to ask, the order of a summary), all of them are.
 """
 
 from dataclasses import dataclass

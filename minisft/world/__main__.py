@@ -6,11 +6,12 @@
     python -m minisft.world --check data                     whether a test question was tuned on
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from minisft.config import at_least, option, parse, shipped
 from minisft.tokenizer import Tokenizer
-from minisft.world.corpus import SIZES, write
+from minisft.world.corpus import SIZES, train_rows, write
 from minisft.world.describe import check, describe
 from minisft.world.facts import DOMAINS
 from minisft.world.noise import KINDS
@@ -49,6 +50,10 @@ def main(argv=None):
         made = write(config.out, config.seed, config.vocab_size, size=config.size, domain=config.domain,
                      difficulty=config.difficulty, noise=config.noise, noise_rate=config.noise_rate)
         print("\n".join(describe(config.out, made, Tokenizer.load(f"{config.out}/tokenizer.json"))))
+        given = Counter(row["task"] for row in made["train"])
+        for task, wanted in train_rows(config.size, config.domain).items():
+            if given[task] < wanted:
+                print(f"{task}: {given[task]:,} of {wanted:,} rows to tune on; there are no more different questions")
         print(f"files, ten examples of each task (about.md) and a figure (about.png) are in {config.out}")
     except (ValueError, OSError) as error:
         raise SystemExit(f"minisft.world: {error}") from None

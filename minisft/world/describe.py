@@ -62,6 +62,8 @@ def check(folder):
         rows = read_rows(f"{folder}/{split}.jsonl")
         leaks = find_leaks(train, rows)
         total += len(leaks)
-        lines.append(f"{split:16} {len(rows):6,} rows, {len(leaks)} of them tuned on")
+        unread = sum(oracle.judge(user_turns(row)) is None for row in rows)
+        lines.append(f"{split:16} {len(rows):6,} rows, {len(leaks)} of them tuned on"
+                     + (f", {unread} that the oracle cannot read" if unread else ""))
         lines += [f"    {reason}: {user_turns(row)[-1]!r}" for row, reason in leaks[:5]]
     return lines, total

@@ -12,9 +12,9 @@
 # attributes never tuned on, known from the prose alone, to between 60% and 95%. From random weights instead of the
 # base: below 30% on new passages, because there is nothing to unlock.
 #
-# **What was known when.** The experiment ran twice before, on earlier and weaker bases. After the first time passages
-# were made to be about one resident, and new items, until then a part of new passages, became a split of their own.
-# The prediction for new items dates from then, so it is no blind one; the others are older than all runs.
+# **What was known when.** The experiment ran three times before, on earlier and weaker bases. After the first time
+# passages were made to be about one resident, and new items, until then a part of new passages, became a split of their
+# own. The prediction for new items dates from then, so it is no blind one; the others are older than all runs.
 
 # %%
 import sys
@@ -101,10 +101,10 @@ write_results("03_first_sft.json", {
 # %% [markdown]
 # **What came out.** ([figure](results/03_first_sft.png))
 #
-# - **Fails**, narrowly: new passages came to 92%, not 95% (the default run, with two passes, gets there).
-# - **Fails**, for the better: new items came to 92%, above the 90% that were thought possible.
-# - **Fails**: new wordings came to 38%. Perhaps three to six wordings of a task are too few; this was not varied here.
-# - **Holds**: new attributes came to 62%.
+# - **Fails**, narrowly: new passages came to 94%, not 95% (the default run, with two passes, gets there).
+# - **Fails**, for the better: new items came to 91%, above the 90% that were thought possible.
+# - **Fails**: new wordings came to 46%. Perhaps three to six wordings of a task are too few; this was not varied here.
+# - **Fails**, narrowly: new attributes came to 57%, and 60% were predicted.
 # - **Holds**: from random weights nothing is right after the same steps (one seed; one pass may just be too little).
 #
 # **Read with care.** The world is small and its answers are sentences that the prose contains; this shows the mechanism

@@ -156,10 +156,7 @@ class GPT(nn.Module):
         Three changes, all of the start only. GPT-2's 0.02 is meant for its 768 channels; at another width it is scaled
         by sqrt(768 / C), so that a layer's outputs begin as large as GPT-2's do. The learned positions begin as waves
         of that size (Vaswani et al. 2017, section 3.5), in which "the word before" is one rotation R for all
-        positions. And the first head begins by looking at its own token and the one before: with a random projection P,
-        k = 2 P x and q = 2 P R x, so that q(t) fits k(t-1) in position and k(t) in what stands there. In our trials on
-        roll calls the loss fell sooner from this start; those texts can be gone on with by exclusion, without looking
-        anything up, so whether it helps a true lookup is open.
+        positions. And the first two layers begin by looking back, see `_start_looking_back`.
         """
         normal = 0.02 * math.sqrt(768 / self.config.n_embd)
         for name, parameter in self.named_parameters():
@@ -172,10 +169,40 @@ class GPT(nn.Module):
                 parameter.data.copy_(start.normal_(std=std, generator=generator))  # the same, however it is stored
         with torch.no_grad():
             self.wpe.weight.copy_(waves(*self.wpe.weight.shape) * normal * math.sqrt(2))
-            C, D = self.config.n_embd, self.config.n_embd // self.config.n_head
-            q, k, _ = self.h[0].attn.c_attn.weight.split(C)  # (C, C) each, of which the first head has D rows
-            k[:D] *= 2
-            q[:D] = k[:D] @ turn_back(C).to(k)
+            if self.config.n_layer > 1:
+                self._start_looking_back(generator)
+
+    def _start_looking_back(self, generator):
+        """Begin with heads that go to what followed when the same word stood there before (Olsson et al. 2022).
+
+            layer 1, head h:  q = L R^h x,  k = L x,  v = W x     sees the word h back, and writes it as U_h
+            layer 2, head h:  q = U_(h-1)^T x,  k = U_h^T x       goes where the word h back is the one now h-1 back,
+                                                                  as what stands there may be what comes now
+
+        for h = 1, ..., min(H, 4), with U_0^T = W. L reads the fast waves, in which neighboring positions differ most;
+        W and U_h are random codes. In our trials models of this size did not come to look words up from a plain start.
+        """
+        C, H = self.config.n_embd, self.config.n_head
+        D = C // H
+        like = self.wte.weight
+
+        def code():
+            return torch.empty(D, C, dtype=like.dtype, device=like.device).normal_(std=C ** -0.5, generator=generator)
+
+        (q1, k1, v1), (q2, k2, v2) = (block.attn.c_attn.weight.split(C) for block in self.h[:2])
+        L = 5 * code() * (frequencies(C) > 1).repeat(2)[:C].to(like)
+        W = code()
+        R = turn_back(C).to(like)
+        before = W
+        for h in range(min(H, 4)):
+            rows = slice(h * D, (h + 1) * D)
+            U, copied = code(), code()
+            k1[rows], v1[rows] = L, W
+            q1[rows] = L @ torch.linalg.matrix_power(R, h + 1)
+            self.h[0].attn.c_proj.weight[:, rows] = 0.3 * U.T
+            q2[rows], k2[rows], v2[rows] = 3 * before, 3 * U, copied
+            self.h[1].attn.c_proj.weight[:, rows] = 0.5 * copied.T
+            before = U
 
     @property
     def device(self):

@@ -40,7 +40,7 @@ from minisft.run import (
 )
 from minisft.tokenizer import Tokenizer
 from minisft.world.probe import recall_probe
-from minisft.world.prose import document, roll_call
+from minisft.world.prose import document, song
 
 PIECES = 4  # a step is cut into this many pieces, which is faster on a CPU: their activations fit its cache
 
@@ -50,7 +50,7 @@ class PretrainConfig:
     data: tuple = option((), "your own files of text rows; without them, the town's prose, made as it is needed")
     tokenizer: str = option(shipped("data/tokenizer.json"), "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
-    steps: int = option(8000, "optimizer steps")
+    steps: int = option(12000, "optimizer steps")
     batch_size: int = option(32, "documents in a step")
     lr: float = option(2e-3, "highest learning rate; warm-up over 100 steps (a tenth of a shorter run), then cosine "
                                    "to a tenth of it")
@@ -71,12 +71,12 @@ class PretrainConfig:
 
 
 def draw_kind(rng, step):
-    """What kind of document a step's next one is: a curriculum from roll calls to ordinary prose.
+    """What kind of document a step's next one is: a curriculum from songs to ordinary prose.
 
-    At first every text is a roll call, where all there is to learn is which words are still to come in a round. From
-    step 450 roll calls give way to the mixture; from step 850 on it is all there is.
+    At first every text is a song, in which all there is to learn is to look up what was said before. From step 200
+    songs give way to the mixture; from step 500 on it is all there is.
     """
-    return document if rng.random() < (step - 450) / 400 else roll_call
+    return document if rng.random() < (step - 200) / 300 else song
 
 
 def prose_windows(tokenizer, batch_size, block_size, seed, start=0):
@@ -158,7 +158,7 @@ def base_figures(model, tokenizer, folder, config, device):
     """What is to be known of a base model: how it was made, and how well it predicts and recalls."""
     log = read_log(folder)
     asked = {name: value if isinstance(value, tuple) else (value,) for name, value in asdict(config).items()
-             if value and name not in ("resume", "out", "device", "save_every") or name == "seed"}
+             if value not in ((), "") and name not in ("resume", "out", "device", "save_every")}
     flags = [f"--{name.replace('_', '-')} {shlex.join(map(str, value))}" for name, value in asked.items()]
     figures = {
         "command": " ".join(["python -m minisft.pretrain", *flags]), "seed": config.seed, "steps": len(log),

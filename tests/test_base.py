@@ -29,7 +29,14 @@ def test_the_base_looks_back_as_far_as_its_card_says(base):
     model, tokenizer = base
     share = recall_probe(model, tokenizer)
     assert share == pytest.approx(CARD["recall_probe"], abs=0.01)
-    assert share > 0.9, "guessing among the eight values of the attribute gives one in eight"
+    assert share >= 0.95, "guessing among the eight values of the attribute gives one in eight"
+
+
+def test_the_base_tells_two_residents_apart_as_its_card_says(base):
+    model, tokenizer = base
+    share = recall_probe(model, tokenizer, shapes=((2, 1), (2, 2)))
+    assert share == pytest.approx(CARD["recall_probe_two_residents"], abs=0.01)
+    assert share >= 0.9, "picking one of the two gives one half"
 
 
 def test_the_base_follows_no_instruction(base):
@@ -82,7 +89,7 @@ def test_your_own_text_makes_a_base_too(tmp_path, capsys):
     rows = [json.dumps({"text": f"The number after {n} is {n + 1}. " * 3}) + "\n" for n in range(40)]
     file.write_text("".join(rows), encoding="utf-8")
     arguments = ["--data", str(file), "--steps", "3", "--batch-size", "4", "--n-layer", "1", "--n-embd", "16",
-                 "--block-size", "32", "--out", str(tmp_path / "mine"), "--device", "cpu"]
+                 "--block-size", "32", "--weight-decay", "0", "--out", str(tmp_path / "mine"), "--device", "cpu"]
     pretrain.main(arguments)
     model, _ = load_model(tmp_path / "mine")
     figures = json.loads((tmp_path / "mine" / "figures.json").read_text(encoding="utf-8"))
@@ -91,6 +98,7 @@ def test_your_own_text_makes_a_base_too(tmp_path, capsys):
     words = shlex.split(figures["command"])
     again = parse(PretrainConfig, words[3:], "pretrain", "")
     assert (again.data, again.steps, again.n_embd, again.seed) == ((str(file),), 3, 16, 0)
+    assert again.weight_decay == 0
     with pytest.raises(SystemExit, match="already holds a run"):
         pretrain.main(arguments)
     file.write_text(rows[0], encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from minisft.config import ROOT
 from minisft.pretrain import draw_kind
 from minisft.records import read_records
-from minisft.world import corpus, oracle, prose
+from minisft.world import corpus, language, oracle, prose
 from minisft.world.dialogue import DIALOGUES, solve_follow_up, solve_small_talk
 from minisft.world.facts import (
     ATTRIBUTE_OF,
@@ -165,12 +165,18 @@ def test_prose_shows_every_attribute_and_every_held_out_item():
     assert set(prose.MIXTURE) and sum(prose.MIXTURE.values()) == 100
 
 
-def test_portraits_state_every_fact_at_least_twice():
-    rng = random.Random(0)
-    for _ in range(200):
-        words = [word.strip(".").lower() for word in prose.portrait(rng).split()]
-        values = Counter(word for word in words if word in {value.lower() for value in ATTRIBUTE_OF} - {"lily"})
-        assert values and all(count >= 2 for count in values.values())
+def values_told(text):
+    values = {value.lower() for value in ATTRIBUTE_OF} - {"lily"}
+    return [word for word in re.split(r"[ .\n]+", text.lower()) if word in values]
+
+
+def test_portraits_tell_every_fact_and_then_any_of_them_again():
+    rng, soon = random.Random(0), 0
+    for _ in range(300):
+        told = values_told(prose.portrait(rng))
+        soon += any(a == b for a, b in zip(told, told[1:]))
+        assert len(told) >= 2 * len(set(told))
+    assert soon > 100, "what was told last may be told next, or the model would learn not to look at it"
 
 
 def test_what_is_retold_is_told_twice_the_second_time_in_any_order():
@@ -181,7 +187,7 @@ def test_what_is_retold_is_told_twice_the_second_time_in_any_order():
         orders.add(tuple(told[3:]))
     assert len(orders) == 6
     for kind, known in ((prose.opposites, OPPOSITES), (prose.dictionary, ATTRIBUTE_OF.keys() - {"English"}),
-                        (prose.kinds, ATTRIBUTE_OF), (prose.verses, RESIDENTS), (prose.roll_call, RESIDENTS)):
+                        (prose.kinds, ATTRIBUTE_OF)):
         for _ in range(50):
             words = Counter(word for word in re.split(r"[ .,']+", kind(rng)) if word in known)
             assert words and min(words.values()) >= 2, kind
@@ -190,13 +196,40 @@ def test_what_is_retold_is_told_twice_the_second_time_in_any_order():
         assert all(count % 2 == 0 for count in Counter(numbers).values())
 
 
-def test_the_first_texts_are_roll_calls_and_the_later_ones_the_mixture():
+def test_any_call_of_a_roll_may_come_next_but_each_name_keeps_its_word():
+    rng, at_once = random.Random(0), 0
+    for _ in range(200):
+        calls = re.findall(r"(\w+) (?:calls )?(\w+)\.", prose.roll_call(rng))
+        names = len(dict(calls))
+        assert len(set(calls)) == names >= 3 and len(calls) == names + 18
+        assert len({name for name, _ in calls[:names]}) == names
+        at_once += any(calls[i] == calls[i + 1] for i in range(names, len(calls) - 1))
+    assert at_once > 150, "a word called a moment ago must not be excluded from coming next"
+
+
+def test_verses_tell_one_thing_of_several_residents():
+    rng = random.Random(0)
+    for _ in range(100):
+        text = prose.verses(rng)
+        known = language.read_passage(text)
+        assert 2 <= len(known) <= 4 and len({noun for _, noun in known}) == 1
+        assert text.count(".") == len(known) + 10
+
+
+def test_a_refrain_says_one_line_again_and_again():
+    rng = random.Random(0)
+    for _ in range(100):
+        words = prose.refrain(rng).split()
+        assert any(words == words[:n] * (len(words) // n) for n in range(1, len(words) // 2 + 1))
+
+
+def test_the_first_texts_are_songs_and_the_later_ones_the_mixture():
     def kinds(step):
         rng = random.Random(step)
         return {draw_kind(rng, step) for _ in range(200)}
-    assert kinds(0) == kinds(449) == {prose.roll_call}
-    assert kinds(650) == {prose.roll_call, prose.document}
-    assert kinds(850) == kinds(7000) == {prose.document}
+    assert kinds(0) == kinds(199) == {prose.song}
+    assert kinds(350) == {prose.song, prose.document}
+    assert kinds(500) == kinds(7000) == {prose.document}
 
 
 def test_the_probe_asks_for_a_fact_that_stands_once_in_its_text():

@@ -22,7 +22,7 @@ from minisft.world.skills import THINGS, Scope, draw_facts
 
 EVERYTHING = Scope(tuple(ATTRIBUTES))
 WORDS = tuple(ATTRIBUTE_OF)
-CALLED = WORDS + tuple(OPPOSITES) + tuple(map(str, range(1, 21)))  # what roll calls and refrains may hold
+CALLED = WORDS + tuple(OPPOSITES) + tuple(map(str, range(1, 21)))  # what songs may hold beside names
 VALUE_FIRST = Template("{value} is the {noun} of {name}.")
 PRONOUN = Template("{possessive} {noun} is {value}.")
 # (residents, attributes) of a portrait: most are about one resident, as are the passages that instructions ask about
@@ -40,15 +40,13 @@ def _restated(rng, fact, previous):
 
 
 def portrait(rng):
-    """Facts about one to three residents, told two or three times over, in the same words or in others."""
+    """Facts about one to three residents, told again and again, in the same words or in others."""
     facts = draw_facts(rng, EVERYTHING, *rng.choice(SHAPES))
     same_words = rng.random() < 0.5 and {fact: state(fact, rng.randrange(5)) for fact in facts}
     sentences, previous = [], None
-    for _ in range(3 if len(facts) <= 6 else 2):
-        for fact in facts:
-            sentences.append(same_words[fact] if same_words else _restated(rng, fact, previous))
-            previous = fact
-        rng.shuffle(facts)
+    for fact in [*facts, *rng.choices(facts, k=len(facts) * (2 if len(facts) <= 6 else 1))]:
+        sentences.append(same_words[fact] if same_words else _restated(rng, fact, previous))
+        previous = fact
     return (" " if rng.random() < 0.7 else "\n").join(sentences)
 
 
@@ -127,36 +125,33 @@ def lists(rng):
 
 
 def refrain(rng):
-    """A few words or short facts sung over and over, as in a song: whoever has heard a line once can go on with it."""
-    if rng.random() < 0.5:
-        line = " ".join(rng.sample(CALLED, rng.randint(3, 8)))
+    """Words or short facts sung over and over, as in a song: whoever has heard a line once can go on with it."""
+    if rng.random() < 0.7:
+        line = " ".join(rng.choices(RESIDENTS + CALLED, k=rng.randint(3, 30)))
     else:
         line = " ".join(state(fact, rng.randrange(5)) for fact in draw_facts(rng, EVERYTHING, rng.randint(1, 3), 1))
-    return " ".join([line] * rng.randint(3, 4))
+    return " ".join([line] * max(2, 300 // len(line)))
 
 
 def roll_call(rng):
-    """Four names, each with a word of its own, called up again and again in another order."""
-    pairs = [(name, rng.choice(CALLED)) for name in rng.sample(RESIDENTS, 4)]
-    calls = []
-    for _ in range(6):
-        calls += [f"{name} {word}." for name, word in pairs]
-        rng.shuffle(pairs)
-    return " ".join(calls)
+    """Names, each with a word or another name of its own, called up again and again, any of them at any time."""
+    names = rng.sample(RESIDENTS, rng.randint(3, 6))
+    form, words = rng.choice((("{} {}.", CALLED), ("{} calls {}.", RESIDENTS)))
+    calls = [form.format(name, rng.choice(words)) for name in names]
+    return " ".join([*calls, *rng.choices(calls, k=18)])
+
+
+def song(rng):
+    """A refrain or a roll call: nothing but what was said before."""
+    return rng.choice((refrain, roll_call))(rng)
 
 
 def verses(rng):
-    """The same thing told of two to four residents, four times over: the name tells whose value it is.
-
-    So does exclusion: in each round every value is told once.
-    """
+    """The same thing told of two to four residents, again and again: only the name tells whose value it is."""
     facts = draw_facts(rng, EVERYTHING, rng.randint(2, 4), 1)
     form = rng.choice((None, rng.randrange(5)))
-    sentences = []
-    for _ in range(4):
-        sentences += [state(fact, rng.randrange(5) if form is None else form) for fact in facts]
-        rng.shuffle(facts)
-    return " ".join(sentences)
+    return " ".join(state(fact, rng.randrange(5) if form is None else form)
+                    for fact in [*facts, *rng.choices(facts, k=10)])
 
 
 def meetings(rng):
@@ -177,8 +172,8 @@ def meetings(rng):
 
 # How many documents of each kind among a hundred.
 MIXTURE = {
-    portrait: 36, verses: 6, refrain: 3, roll_call: 5, bilingual: 9, dictionary: 8, kinds: 4, opposites: 5, sums: 8,
-    stories: 5, lists: 8, meetings: 3,
+    portrait: 34, verses: 6, refrain: 3, roll_call: 5, bilingual: 9, dictionary: 8, kinds: 4, opposites: 5, sums: 8,
+    stories: 5, lists: 10, meetings: 3,
 }
 
 

@@ -146,8 +146,8 @@ write_results("01_base_model.json", {
 # %% [markdown]
 # **What came out.** ([figure](results/01_base_model.png))
 #
-# - **Holds**: asked, in chat form or in plain words, the base answers at most 1% of the questions; with the answer
-#   begun for it, it completes 99%.
+# - **Holds**: asked, in chat form or in plain words, the base answers fewer than 1% of the questions; with the answer
+#   begun for it, it completes nearly all (99.7%).
 #
 # **Read with care.** There is one base model and decoding is greedy, so the interval speaks of other questions, not of
 # other base models. The begun sentences are of a form that the prose contains; that is the point, and also the

@@ -17,10 +17,10 @@
 # nothing says that they may be asked for; the control, which nobody can know, at most 55% (guessing is right half the
 # time).
 #
-# **What was known when.** The experiment ran three times before, in a smaller world. After the first time passages were
-# made to be about one resident, and new items, until then a part of new passages, became a split of their own. The
-# prediction for new items dates from then, so it is no blind one; the other three are older than all runs. One pass was
-# 256 steps then, and 256 steps it is still: two thirds of a pass over today's data.
+# **What was known when.** The experiment ran four times before, in a smaller world. After the first time new items,
+# until then a part of new passages, became a split of their own. The prediction for new items dates from then, so it is
+# no blind one; the other three are older than all runs. Texts were about several residents, then about one, and are
+# now about one or two. One pass was 256 steps then, and 256 steps it is still: two thirds of a pass over today's data.
 
 # %%
 import sys

@@ -111,7 +111,7 @@ def test_your_own_text_makes_a_base_too(tmp_path, capsys):
     rows = [json.dumps({"text": f"The number after {n} is {n + 1}. " * 3}) + "\n" for n in range(40)]
     file.write_text("".join(rows), encoding="utf-8")
     arguments = ["--data", str(file), "--steps", "3", "--batch-size", "4", "--n-layer", "1", "--n-embd", "16",
-                 "--block-size", "32", "--out", str(tmp_path / "mine"), "--device", "cpu"]
+                 "--block-size", "32", "--weight-decay", "0", "--out", str(tmp_path / "mine"), "--device", "cpu"]
     pretrain.main(arguments)
     model, _ = load_model(tmp_path / "mine")
     figures = json.loads((tmp_path / "mine" / "figures.json").read_text(encoding="utf-8"))
@@ -120,6 +120,7 @@ def test_your_own_text_makes_a_base_too(tmp_path, capsys):
     words = shlex.split(figures["command"])
     again = parse(PretrainConfig, words[3:], "pretrain", "")
     assert (again.data, again.steps, again.n_embd, again.seed) == ((str(file),), 3, 16, 0)
+    assert again.weight_decay == 0
     with pytest.raises(SystemExit, match="already holds a run"):
         pretrain.main(arguments)
     file.write_text(rows[0], encoding="utf-8")

@@ -190,17 +190,16 @@ class GPT(nn.Module):
             return torch.empty(D, C, dtype=like.dtype, device=like.device).normal_(std=C ** -0.5, generator=generator)
 
         (q1, k1, v1), (q2, k2, v2) = (block.attn.c_attn.weight.split(C) for block in self.h[:2])
-        fast = (frequencies(C) > 1).repeat(2)[:C]
-        L = torch.zeros(D, C).to(like)
-        L[:, fast] = nn.init.orthogonal_(L[:, fast], gain=28 / math.sqrt(C), generator=generator)
-        R, W = turn_back(C).to(like), code()
+        L = 5 * code() * (frequencies(C) > 1).repeat(2)[:C].to(like)
+        W = code()
+        R = turn_back(C).to(like)
         before = W
         for h in range(min(H, 4)):
             rows = slice(h * D, (h + 1) * D)
             U, copied = code(), code()
             k1[rows], v1[rows] = L, W
             q1[rows] = L @ torch.linalg.matrix_power(R, h + 1)
-            self.h[0].attn.c_proj.weight[:, rows] = 0.2 * U.T
+            self.h[0].attn.c_proj.weight[:, rows] = 0.3 * U.T
             q2[rows], k2[rows], v2[rows] = 3 * before, 3 * U, copied
             self.h[1].attn.c_proj.weight[:, rows] = 0.5 * copied.T
             before = U

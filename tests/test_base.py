@@ -36,7 +36,7 @@ def test_the_base_tells_two_residents_apart_as_its_card_says(base):
     model, tokenizer = base
     share = recall_probe(model, tokenizer, shapes=((2, 1), (2, 2)))
     assert share == pytest.approx(CARD["recall_probe_two_residents"], abs=0.01)
-    assert share >= 0.9, "picking one of the two gives one half"
+    assert share >= 0.9, "picking one of the two is right a little over half the time"
 
 
 def test_the_base_follows_no_instruction(base):

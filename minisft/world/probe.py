@@ -4,7 +4,7 @@
 
 The texts are about one resident. Chance is one in eight at best, for a model that knows the attribute and guesses the
 value. With two residents who have the same attribute, a model must also tell whose value it is; one that cannot is
-right half the time. That is asked for apart.
+right a little over half the time, as both may have the same value. That is asked for apart.
 """
 
 import random

@@ -41,7 +41,7 @@ def test_the_base_tells_two_residents_apart_as_its_card_says(base):
     model, tokenizer = base
     share = recall_probe(model, tokenizer, shapes=((2, 1), (2, 2)))
     assert share == pytest.approx(CARD["recall_probe_two_residents"], abs=0.01)
-    assert share >= 0.8, "picking one of the two gives 56%"
+    assert share >= 0.8, "picking one of the two is right a little over half the time"
 
 
 def test_the_base_goes_on_with_lists_of_examples_as_its_card_says(base):

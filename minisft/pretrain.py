@@ -50,9 +50,9 @@ PIECES = 4  # a step is cut into this many pieces, which is faster on a CPU: the
 
 # The three sizes of base model; what a flag says goes before.
 SIZES = {
-    "small": {"n_layer": 2, "n_head": 2, "n_embd": 64, "lr": 4e-3},
-    "middle": {"n_layer": 3, "n_head": 4, "n_embd": 128, "lr": 2e-3},
-    "large": {"n_layer": 4, "n_head": 8, "n_embd": 256, "lr": 1e-3},
+    "small": {"n_layer": 2, "n_head": 2, "n_embd": 64, "lr": 4e-3, "steps": 14000},
+    "middle": {"n_layer": 3, "n_head": 4, "n_embd": 128, "lr": 2e-3, "steps": 14000},
+    "large": {"n_layer": 4, "n_head": 8, "n_embd": 256, "lr": 1e-3, "steps": 6000},  # about two hours on one core
 }
 CARDS = {"small": "base-small", "middle": "base", "large": "base-large"}  # the files of each size in checkpoints/
 
@@ -62,9 +62,10 @@ class PretrainConfig:
     data: tuple = option((), "your own files of text rows; without them, the town's prose, made as it is needed")
     tokenizer: str = option(shipped("data/tokenizer.json"), "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
-    size: str = option("middle", "size of the model, about 0.25, 1 or 4 million parameters, and the rate that suits it",
-                       choices=tuple(SIZES))
-    steps: int = option(14000, "optimizer steps")
+    size: str = option("middle", "size of the model, about 0.25, 1 or 4 million parameters, with the rate and the steps "
+                                 "that suit it", choices=tuple(SIZES))
+    steps: int | None = option(None, "optimizer steps, instead of the size's "
+                                     f"({', '.join(f'{name} {SIZES[name]["steps"]:,}' for name in SIZES)})")
     batch_size: int = option(32, "documents in a step")
     lr: float | None = option(None, "highest learning rate, instead of the size's; warm-up over 100 steps (a tenth of "
                                     "a shorter run), then constant, then down to 0 over the last --decay of the steps")
@@ -158,7 +159,7 @@ def pretrain(config):
         check_unused(folder)
     device, tokenizer = pick_device(config.device), Tokenizer.load(config.tokenizer)
     torch.manual_seed(config.seed)
-    sizes = [config.of_size(name) for name in ("n_layer", "n_head", "n_embd")]
+    sizes, steps = [config.of_size(name) for name in ("n_layer", "n_head", "n_embd")], config.of_size("steps")
     model = GPT(GPTConfig(tokenizer.vocab_size, config.block_size, *sizes))
     model.to(device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters; run folder {folder}")
@@ -173,20 +174,20 @@ def pretrain(config):
         def windows_from(start):
             return ahead(prose_windows(tokenizer, config.batch_size, config.block_size, config.seed, start))
 
-    decay = round(config.decay * config.steps)
+    decay = round(config.decay * steps)
     optimizer = AdamW(parameter_groups(model, config.weight_decay), betas=(0.9, 0.98))
-    lr_at = wsd(config.of_size("lr"), config.steps, warmup=min(100, (config.steps - decay) // 10), decay=decay)
+    lr_at = wsd(config.of_size("lr"), steps, warmup=min(100, (steps - decay) // 10), decay=decay)
     settings = {"config": asdict(config), "data": fingerprint([tokenizer.to_dict(), *examples])}
     if state and state["settings"]["data"] != settings["data"]:
         raise ValueError(f"data or tokenizer are not those that the run in {folder} began with; start a new run")
 
     def after_step(record):
-        if record.step == config.steps - decay:
+        if record.step == steps - decay:
             save_model(folder / "stable.pt", model, tokenizer, torch.float16)
-        if not config.data and (record.step % config.save_every == 0 or record.step == config.steps):
+        if not config.data and (record.step % config.save_every == 0 or record.step == steps):
             add_probe(folder, record, model, tokenizer)
 
-    if not train_in(folder, model, optimizer, windows_from, lr_at, config.steps, settings, state, config.save_every,
+    if not train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, state, config.save_every,
                     dtype=config.dtype, after_step=after_step):
         print(f"stopped and saved; go on with: python -m minisft.pretrain --resume --out {shlex.quote(str(folder))}")
         return folder

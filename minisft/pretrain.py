@@ -54,6 +54,7 @@ SIZES = {
     "middle": {"n_layer": 3, "n_head": 4, "n_embd": 128, "lr": 2e-3, "steps": 14000},
     "large": {"n_layer": 4, "n_head": 8, "n_embd": 256, "lr": 1e-3, "steps": 6000},  # about two hours on one core
 }
+STEPS = ", ".join(f"{name} {size['steps']:,}" for name, size in SIZES.items())
 CARDS = {"small": "base-small", "middle": "base", "large": "base-large"}  # the files of each size in checkpoints/
 
 
@@ -64,8 +65,7 @@ class PretrainConfig:
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
     size: str = option("middle", "size of the model, about 0.25, 1 or 4 million parameters, with the rate and the steps "
                                  "that suit it", choices=tuple(SIZES))
-    steps: int | None = option(None, "optimizer steps, instead of the size's "
-                                     f"({', '.join(f'{name} {SIZES[name]["steps"]:,}' for name in SIZES)})")
+    steps: int | None = option(None, f"optimizer steps, instead of the size's ({STEPS})")
     batch_size: int = option(32, "documents in a step")
     lr: float | None = option(None, "highest learning rate, instead of the size's; warm-up over 100 steps (a tenth of "
                                     "a shorter run), then constant, then down to 0 over the last --decay of the steps")

@@ -10,8 +10,15 @@
 # **My prediction, written before the run.** Asked in plain words, the base answers fewer than 5% of the questions.
 # Given the *beginning of the very sentence* that answers, it completes more than 80% of them. So the knowledge is
 # there, and what is missing is the habit of answering.
+#
+# Shown five examples ("red > color ; rice > dish ; ..."), it goes on rightly with the sixth in 80% or more for skills
+# that its prose holds; a mapping made up for the list it can look up (80% or more); a sorting made up for it, whose
+# sixth word is new, it cannot do (at most 65%, where guessing gives 50%). In training, looking back in a text arises
+# suddenly, before learning from examples. (This second part is older than the first base that was trained on lists of
+# examples.)
 
 # %%
+import json
 import re
 import sys
 
@@ -25,6 +32,8 @@ from minisft.generate import generate  # noqa: E402
 from minisft.lesson import FAST, result_path, verdict, write_results  # noqa: E402
 from minisft.records import read_records  # noqa: E402
 from minisft.tokenizer import END_OF_TEXT  # noqa: E402
+from minisft.world.probe import completes, few_shot_items  # noqa: E402
+from minisft.world.prose import RELATED  # noqa: E402
 
 model, tokenizer = load_model(shipped("checkpoints/base.pt"))
 START = tokenizer.special(END_OF_TEXT)
@@ -74,27 +83,34 @@ def begun(record):
     return " ".join([*sentences, answer[:cut]]), answer[cut:]
 
 
-def completes(prompts, endings):
-    """For each prompt, whether greedy decoding goes on with exactly its ending."""
-    wanted = [tokenizer.encode(ending) for ending in endings]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    right = [False] * len(prompts)
-    for chosen in (order[i:i + 128] for i in range(0, len(order), 128)):
-        given = generate(model, [[START] + tokenizer.encode(prompts[i]) for i in chosen],
-                         max(len(wanted[i]) for i in chosen))
-        for i, ids in zip(chosen, given):
-            right[i] = ids[:len(wanted[i])] == wanted[i]
-    return right
-
-
 questions = [record.item.messages[0].content for record in records]
 answers = [record.item.messages[1].content for record in records]
 beginnings, endings = zip(*map(begun, records))
 scores = {
     "chat": [answer.right for answer in answer_all(model, tokenizer, records)],
-    "plain": completes([question + "\n" for question in questions], answers),
-    "begun": completes(beginnings, endings),
+    "plain": completes(model, tokenizer, [(question + "\n", answer) for question, answer in zip(questions, answers)]),
+    "begun": completes(model, tokenizer, list(zip(beginnings, endings))),
 }
+
+# %% [markdown]
+# And without any question: five examples, and the sixth to be gone on with.
+
+# %%
+COUNT = 10 if FAST else 500
+few_shot = {
+    "known": [right for name in RELATED
+              for right in completes(model, tokenizer, few_shot_items(COUNT // len(RELATED) + 1, name))],
+    "mapping": completes(model, tokenizer, few_shot_items(COUNT, "mapping")),
+    "sorting": completes(model, tokenizer, few_shot_items(COUNT, "sorting")),
+}
+
+# %% [markdown]
+# ## When does it arise?
+# The base was probed now and then as it trained; its card holds what it could do.
+
+# %%
+card = json.loads(open(shipped("checkpoints/base.json"), encoding="utf-8").read())
+plots.over_training(result_path("01_over_training.png"), card["probes"])
 
 # %% [markdown]
 # ## Figure and verdict
@@ -113,14 +129,25 @@ for arm in ARMS:
     print(f"{arm:6} {means[arm]:6.1%}")
 verdicts = [verdict("asked, it answers fewer than 5%; begun, it completes more than 80%; the gap", *gap,
                     holds=max(means["chat"], means["plain"]) < 0.05 and means["begun"] > 0.8)]
+for name, claim, least, most in (("known", "examples of known skills: 80% or more", 0.8, 1),
+                                 ("mapping", "a made-up mapping: 80% or more", 0.8, 1),
+                                 ("sorting", "a made-up sorting: at most 65%", 0, 0.65)):
+    right = [float(x) for x in few_shot[name]]
+    means[name] = sum(right) / len(right)
+    verdicts.append(verdict(claim, *paired_bootstrap([[0.0] * len(right)], [right]),
+                            holds=least <= means[name] <= most))
+first = {name: next((row["step"] for row in card["probes"] if row[name] > 0.5), None)
+         for name in ("recall", "few_shot")}
+print(f"above one half for the first time: {first}")
 write_results("01_base_model.json", {
-    "items": len(records), "means": means, "by_task": shares, "gap": gap, "verdicts": verdicts})
+    "items": len(records), "means": means, "by_task": shares, "gap": gap, "above_one_half": first,
+    "verdicts": verdicts})
 
 # %% [markdown]
 # **What came out.** ([figure](results/01_base_model.png))
 #
-# - **Holds**: asked, in chat form or in plain words, the base answers at most 1% of the questions; with the answer
-#   begun for it, it completes 99%.
+# - **Holds**: asked, in chat form or in plain words, the base answers fewer than 1% of the questions; with the answer
+#   begun for it, it completes nearly all (99.7%).
 #
 # **Read with care.** There is one base model and decoding is greedy, so the interval speaks of other questions, not of
 # other base models. The begun sentences are of a form that the prose contains; that is the point, and also the

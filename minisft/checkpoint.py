@@ -58,10 +58,13 @@ def _load(path, kind):
     return content
 
 
-def save_model(path, model, tokenizer):
-    """Write a model with its config and tokenizer into one file."""
-    _save(path, MODEL, {"config": asdict(model.config), "weights": _on_cpu(model.state_dict()),
-                        "tokenizer": tokenizer.to_dict()})
+def save_model(path, model, tokenizer, dtype=None):
+    """Write a model with its config and tokenizer into one file; dtype: of the weights on disk, by default their own.
+
+    Read again they are float32, whatever they were on disk.
+    """
+    weights = {name: weight.to(dtype or weight.dtype) for name, weight in _on_cpu(model.state_dict()).items()}
+    _save(path, MODEL, {"config": asdict(model.config), "weights": weights, "tokenizer": tokenizer.to_dict()})
 
 
 def load_model(path):

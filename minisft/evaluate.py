@@ -1,6 +1,7 @@
 """How well a model answers: exact match by split and task, loss on answers, and how sure a difference is.
 
-    exact match   share of conversations whose last answer is given token for token, its end included
+    exact match   share of conversations whose last answer (or one that is as right) is given token for token, its end
+                  included
     perplexity    exp(mean loss per supervised token)
     paired bootstrap   resample seeds and items together, in both arms alike; the 95% interval of the difference
 
@@ -15,14 +16,14 @@ Notes: 指令微调的作用 (what instruction tuning is for). Source of the boo
 import math
 import random
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from minisft.batching import length_buckets, pad, prepare
 from minisft.checkpoint import load_model
 from minisft.config import ROOT, at_least, option, parse, shipped
-from minisft.conversation import Conversation, render_prompt
+from minisft.conversation import Conversation, render, render_prompt
 from minisft.generate import generate
 from minisft.loss import sft_loss
 from minisft.records import read_records
@@ -53,31 +54,51 @@ def conversations(records):
 def answer_all(model, tokenizer, records, batch_size=128):
     """Answers of the model to the last question of each conversation among `records`, in their order.
 
-    Plain text asks nothing and is left out. A prompt that leaves no room for an answer in the model's context is
-    answered wrong, with an empty `given`.
+    Plain text asks nothing and is left out. A question with choices is answered with the one that the model finds
+    likeliest. A prompt that leaves no room for an answer in the model's context is answered wrong, with an empty
+    `given`.
     """
     end = tokenizer.special(END_OF_TURN)
     records = conversations(records)
-    prompts, expected = {}, {}
+    prompts, expected, chosen_from = {}, {}, {}
     for i, record in enumerate(records):
+        if record.choices:
+            chosen_from[i] = likeliest(model, tokenizer, record)
+            continue
         prompt = render_prompt(Conversation(record.item.messages[:-1]), tokenizer)
         if len(prompt) < model.config.block_size:
             prompts[i] = prompt
-            expected[i] = tokenizer.encode(record.item.messages[-1].content) + [end]
-    answers = [_answer(record, tokenizer, None, []) for record in records]
-    order = sorted(prompts, key=lambda i: (len(prompts[i]), len(expected[i])))
+            right = (record.item.messages[-1].content, *record.also)
+            expected[i] = [tokenizer.encode(answer) + [end] for answer in right]
+    answers = [_answer(record, tokenizer, [], []) for record in records]
+    for i, choice in chosen_from.items():
+        answers[i] = replace(answers[i], given=choice, right=choice == answers[i].expected)
+    order = sorted(prompts, key=lambda i: (len(prompts[i]), len(expected[i][0])))
     for chosen in (order[i:i + batch_size] for i in range(0, len(order), batch_size)):
-        longest = max(len(expected[i]) for i in chosen)
+        longest = max(len(answer) for i in chosen for answer in expected[i])
         generated = generate(model, [prompts[i] for i in chosen], longest + 1, stop=(end,))
         for i, given in zip(chosen, generated):
             answers[i] = _answer(records[i], tokenizer, expected[i], given)
     return answers
 
 
+@torch.no_grad()
+def likeliest(model, tokenizer, record):
+    """The choice of least summed loss as the record's last answer; "" if they do not fit the model's context."""
+    losses = {}
+    for choice in record.choices:
+        messages = (*record.item.messages[:-1], replace(record.item.messages[-1], content=choice))
+        rendered = render(Conversation(messages), tokenizer)
+        if len(rendered.ids) > model.config.block_size:
+            return ""
+        losses[choice] = sft_loss(model, pad([rendered]).to(model.device))[0].item()
+    return min(losses, key=losses.get)
+
+
 def _answer(record, tokenizer, expected, given):
     question, right_answer = (message.content for message in record.item.messages[-2:])
     text = tokenizer.decode([token for token in given if not tokenizer.is_special(token)])
-    return Answer(record.split, record.task, question, right_answer, text, given == expected)
+    return Answer(record.split, record.task, question, right_answer, text, given in expected)
 
 
 def exact_match(answers):

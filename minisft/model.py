@@ -180,7 +180,8 @@ class GPT(nn.Module):
                                                                   as what stands there may be what comes now
 
         for h = 1, ..., min(H, 4), with U_0^T = W. L reads the fast waves, in which neighboring positions differ most;
-        W and U_h are random codes. In our trials models of this size did not come to look words up from a plain start.
+        W and U_h are random codes; the factors were found by trial. In our trials models of this size did not come to
+        look words up from a plain start.
         """
         C, H = self.config.n_embd, self.config.n_head
         D = C // H

@@ -44,7 +44,8 @@ def before_after(axes, shares, errors=None):
 def training(path, log, shares):
     """The loss over steps, and exact match before and after for each split (if there are any)."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2 if shares else 1, figsize=(9 if shares else 5, 3.4), squeeze=False)
+        widths = [4.5, max(4.5, 0.95 * len(shares))][:2 if shares else 1]
+        figure, axes = plt.subplots(1, len(widths), figsize=(sum(widths), 3.4), width_ratios=widths, squeeze=False)
         loss, steps = axes[0, 0], [row["step"] for row in log]
         losses = [row["loss"] for row in log]
         loss.plot(steps, losses, color=BEFORE, linewidth=0.8)
@@ -81,7 +82,7 @@ def grouped_bars(path, shares, names, title, label):
 def comparison(path, shares, intervals, title):
     """Before and after for each split, with 95% intervals of after."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6, 3.6))
+        figure, axes = plt.subplots(figsize=(max(6, 1.1 * len(shares)), 3.6))
         before_after(axes, shares, intervals)
         axes.set_title(title)
         save(figure, path)
@@ -108,4 +109,50 @@ def tokens(path, texts, flags, title, width=78):
         axes.set(xlim=(-0.5, width), ylim=(-len(lines) + 0.4, 0.6), title=title)
         axes.axis("off")
         figure.text(0.13, 0.02, "green: supervised, the model is asked for it        grey: given", fontsize=9)
+        save(figure, path)
+
+
+def corpus(path, counts, splits, lengths):
+    """Rows of each task, split by split, and how long its conversations are.
+
+    counts: {(split, task): rows}; lengths: {task: tokens of each conversation}.
+    """
+    tasks = list(lengths)[::-1]
+    with plt.rc_context(STYLE):
+        figure, (rows, spread) = plt.subplots(1, 2, figsize=(10, 0.26 * len(tasks) + 1.2), sharey=True)
+        left = [0] * len(tasks)
+        colors = [AFTER, *plt.cm.YlOrBr([0.15 + 0.8 * k / max(1, len(splits) - 2) for k in range(len(splits) - 1)])]
+        for split, color in zip(splits, colors):
+            widths = [counts.get((split, task), 0) for task in tasks]
+            rows.barh(range(len(tasks)), widths, left=left, color=color, label=split.replace("_", " "))
+            left = [a + b for a, b in zip(left, widths)]
+        rows.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=8)
+        rows.set(title="Rows", xlabel="conversations")
+        rows.legend(fontsize=8, loc="upper center", bbox_to_anchor=(1.0, -0.08), ncols=5)
+        spread.boxplot([lengths[task] for task in tasks], orientation="horizontal", positions=range(len(tasks)),
+                       widths=0.6, showfliers=False, whis=(0, 100), medianprops={"color": ACCENT})
+        spread.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=8)
+        spread.set(title="Length: least, quartiles, most", xlabel="tokens in a conversation")
+        figure.tight_layout()
+        save(figure, path)
+
+
+def over_training(path, probes):
+    """The loss, and what a base model could do, step by step. probes: rows of step, loss and shares."""
+    steps = [row["step"] for row in probes]
+    names = {"recall": "recall of a text", "few_shot": "known skills, from 5 examples",
+             "mapping": "made-up mapping, word seen", "sorting": "made-up sorting, word new (chance 50%)"}
+    with plt.rc_context(STYLE):
+        figure, (loss, shares) = plt.subplots(1, 2, figsize=(10, 3.6))
+        loss.plot(steps, [row["loss"] for row in probes], color=AFTER, linewidth=1.6)
+        loss.set(title="Loss per token", xlabel="step")
+        loss.set_yscale("log")
+        loss.set_yticks([1, 2, 4], ["1", "2", "4"])
+        for (name, label), color in zip(names.items(), (AFTER, ACCENT, INK, BEFORE)):
+            shares.plot(steps, [row[name] for row in probes], color=color, linewidth=1.8, label=label)
+        shares.axhline(0.5, color=BEFORE, linewidth=0.8, linestyle=":")
+        shares.set(title="Right continuations", xlabel="step", ylim=(0, 1.02))
+        shares.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+        shares.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+        figure.tight_layout()
         save(figure, path)

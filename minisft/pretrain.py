@@ -15,19 +15,22 @@ import json
 import platform
 import random
 import shlex
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean
 
 import torch
 
 from minisft.batching import cut_text, pack, prepare, step_batches
-from minisft.checkpoint import save_model, write_atomically
+from minisft.checkpoint import load_model, save_model, write_atomically
 from minisft.config import ROOT, at_least, option, parse, shipped
 from minisft.conversation import render_text
 from minisft.evaluate import mean_loss, perplexity, pick_device
 from minisft.loop import NonFiniteLoss
 from minisft.model import GPT, GPTConfig
-from minisft.optim import AdamW, parameter_groups, warmup_cosine
+from minisft.optim import AdamW, parameter_groups, wsd
 from minisft.records import read_records
 from minisft.run import (
     check_unused,
@@ -39,10 +42,20 @@ from minisft.run import (
     train_in,
 )
 from minisft.tokenizer import Tokenizer
-from minisft.world.probe import recall_probe
-from minisft.world.prose import document, roll_call
+from minisft.world.probe import few_shot_probe, label_chance, prose_probe, recall_probe
+from minisft.world.prose import document, song
 
 PIECES = 4  # a step is cut into this many pieces, which is faster on a CPU: their activations fit its cache
+
+
+# The three sizes of base model; what a flag says goes before.
+SIZES = {
+    "small": {"n_layer": 2, "n_head": 2, "n_embd": 64, "lr": 4e-3, "steps": 14000},
+    "middle": {"n_layer": 3, "n_head": 4, "n_embd": 128, "lr": 2e-3, "steps": 14000},
+    "large": {"n_layer": 4, "n_head": 8, "n_embd": 256, "lr": 1e-3, "steps": 6000},  # about two hours on one core
+}
+STEPS = ", ".join(f"{name} {size['steps']:,}" for name, size in SIZES.items())
+CARDS = {"small": "base-small", "middle": "base", "large": "base-large"}  # the files of each size in checkpoints/
 
 
 @dataclass(frozen=True)
@@ -50,33 +63,46 @@ class PretrainConfig:
     data: tuple = option((), "your own files of text rows; without them, the town's prose, made as it is needed")
     tokenizer: str = option(shipped("data/tokenizer.json"), "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
-    steps: int = option(8000, "optimizer steps")
+    size: str = option("middle", "size of the model, about 0.25, 1 or 4 million parameters, with the rate and the steps "
+                                 "that suit it", choices=tuple(SIZES))
+    steps: int | None = option(None, f"optimizer steps, instead of the size's ({STEPS})")
     batch_size: int = option(32, "documents in a step")
-    lr: float = option(2e-3, "highest learning rate; warm-up over 100 steps (a tenth of a shorter run), then cosine "
-                                   "to a tenth of it")
+    lr: float | None = option(None, "highest learning rate, instead of the size's; warm-up over 100 steps (a tenth of "
+                                    "a shorter run), then constant, then down to 0 over the last --decay of the steps")
+    decay: float = option(0.3, "share of the steps over which the rate falls; stable.pt is the model before they begin")
     weight_decay: float = option(0.1, "decay of matrices per step, times the learning rate")
-    n_layer: int = option(3, "layers")
-    n_head: int = option(4, "attention heads")
-    n_embd: int = option(128, "channels")
+    n_layer: int | None = option(None, "layers, instead of the size's")
+    n_head: int | None = option(None, "attention heads, instead of the size's")
+    n_embd: int | None = option(None, "channels, instead of the size's")
     block_size: int = option(256, "longest sequence, in tokens")
     seed: int = option(0, "random seed of weights and data")
     resume: bool = option(False, "go on with the run in --out, or with the newest one")
-    save_every: int = option(250, "steps between saved states")
+    save_every: int = option(500, "steps between saved states, and between probes of what the model can do so far")
     device: str = option("auto", "auto, cpu, cuda, mps, ...: where to compute; auto takes a GPU if there is one")
     dtype: str = option("float32", "number format of the forward pass", choices=("float32", "bfloat16"))
 
     def __post_init__(self):
         at_least(self, steps=1, batch_size=1, n_layer=1, n_head=1, n_embd=1, block_size=8, save_every=1, lr=0,
-                 weight_decay=0)
+                 weight_decay=0, decay=0)
+        if not self.data and self.block_size < 128:
+            raise ValueError("the town's texts need a context of 128 tokens or more, "
+                             f"got --block-size {self.block_size}")
+        if self.decay > 1:
+            raise ValueError(f"--decay is a share of the steps, from 0 to 1, got {self.decay}")
+
+    def of_size(self, name):
+        """A flag's value, or what the size says."""
+        value = getattr(self, name)
+        return SIZES[self.size][name] if value is None else value
 
 
 def draw_kind(rng, step):
-    """What kind of document a step's next one is: a curriculum from roll calls to ordinary prose.
+    """What kind of document a step's next one is: a curriculum from songs to ordinary prose.
 
-    At first every text is a roll call, where all there is to learn is which words are still to come in a round. From
-    step 450 roll calls give way to the mixture; from step 850 on it is all there is.
+    At first every text is a song, in which all there is to learn is to look up what was said before. From step 200
+    songs give way to the mixture; from step 500 on it is all there is.
     """
-    return document if rng.random() < (step - 450) / 400 else roll_call
+    return document if rng.random() < (step - 200) / 300 else song
 
 
 def prose_windows(tokenizer, batch_size, block_size, seed, start=0):
@@ -88,6 +114,15 @@ def prose_windows(tokenizer, batch_size, block_size, seed, start=0):
         pieces = [piece for rendered in documents for piece in cut_text(rendered, block_size)]
         yield [pack(part, block_size) for part in (pieces[i::PIECES] for i in range(PIECES)) if part]
         step += 1
+
+
+def ahead(windows, count=4):
+    """The same windows, made ahead of time by a thread of their own."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = deque(maker.submit(next, windows) for _ in range(count))
+        while True:
+            yield coming.popleft().result()
+            coming.append(maker.submit(next, windows))
 
 
 def text_windows(examples, config, start=0):
@@ -124,7 +159,8 @@ def pretrain(config):
         check_unused(folder)
     device, tokenizer = pick_device(config.device), Tokenizer.load(config.tokenizer)
     torch.manual_seed(config.seed)
-    model = GPT(GPTConfig(tokenizer.vocab_size, config.block_size, config.n_layer, config.n_head, config.n_embd))
+    sizes, steps = [config.of_size(name) for name in ("n_layer", "n_head", "n_embd")], config.of_size("steps")
+    model = GPT(GPTConfig(tokenizer.vocab_size, config.block_size, *sizes))
     model.to(device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters; run folder {folder}")
 
@@ -136,44 +172,99 @@ def pretrain(config):
             return text_windows(examples, config, start)
     else:
         def windows_from(start):
-            return prose_windows(tokenizer, config.batch_size, config.block_size, config.seed, start)
+            return ahead(prose_windows(tokenizer, config.batch_size, config.block_size, config.seed, start))
 
+    decay = round(config.decay * steps)
     optimizer = AdamW(parameter_groups(model, config.weight_decay), betas=(0.9, 0.98))
-    lr_at = warmup_cosine(config.lr, config.steps, warmup=min(100, config.steps // 10), floor=config.lr / 10)
+    lr_at = wsd(config.of_size("lr"), steps, warmup=min(100, (steps - decay) // 10), decay=decay)
     settings = {"config": asdict(config), "data": fingerprint([tokenizer.to_dict(), *examples])}
     if state and state["settings"]["data"] != settings["data"]:
         raise ValueError(f"data or tokenizer are not those that the run in {folder} began with; start a new run")
-    if not train_in(folder, model, optimizer, windows_from, lr_at, config.steps, settings, state, config.save_every,
-                    dtype=config.dtype):
+
+    def after_step(record):
+        if record.step == steps - decay:
+            save_model(folder / "stable.pt", model, tokenizer, torch.float16)
+        if not config.data and (record.step % config.save_every == 0 or record.step == steps):
+            add_probe(folder, record, model, tokenizer)
+
+    if not train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, state, config.save_every,
+                    dtype=config.dtype, after_step=after_step):
         print(f"stopped and saved; go on with: python -m minisft.pretrain --resume --out {shlex.quote(str(folder))}")
         return folder
-    save_model(folder / "model.pt", model, tokenizer)
+    save_model(folder / "model.pt", model, tokenizer, torch.float16)
     figures = base_figures(model, tokenizer, folder, config, device)
     write_atomically(folder / "figures.json", (json.dumps(figures, indent=2) + "\n").encode())
-    print(json.dumps(figures, indent=2))
+    print("\n".join(compare_figures(figures, config)))
     return folder
 
 
+def add_probe(folder, record, model, tokenizer):
+    """Note in probes.jsonl what the model can do after a step; what an earlier attempt noted of later steps goes."""
+    known = few_shot_probe(model, tokenizer, 30)
+    row = {"step": record.step, "loss": record.loss, "recall": recall_probe(model, tokenizer, 200),
+           "mapping": known.pop("mapping"), "sorting": known.pop("sorting"), "few_shot": mean(known.values())}
+    rows = [earlier for earlier in read_probes(folder) if earlier["step"] < record.step] + [row]
+    write_atomically(folder / "probes.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def read_probes(folder):
+    """The rows that `add_probe` wrote."""
+    path = Path(folder) / "probes.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
 def base_figures(model, tokenizer, folder, config, device):
-    """What is to be known of a base model: how it was made, and how well it predicts and recalls."""
+    """What is to be known of a base model: how it was made, how well it predicts, recalls, and learns from examples.
+
+    The probes are taken from the model as it is on disk, in half precision.
+    """
     log = read_log(folder)
     asked = {name: value if isinstance(value, tuple) else (value,) for name, value in asdict(config).items()
-             if value and name not in ("resume", "out", "device", "save_every") or name == "seed"}
+             if value not in ((), "", None) and name not in ("resume", "out", "device", "save_every")}
     flags = [f"--{name.replace('_', '-')} {shlex.join(map(str, value))}" for name, value in asked.items()]
+    seconds = sum(row["seconds"] for row in log)
     figures = {
         "command": " ".join(["python -m minisft.pretrain", *flags]), "seed": config.seed, "steps": len(log),
         "parameters": sum(p.numel() for p in model.parameters()), "tokens": sum(row["tokens"] for row in log),
-        "minutes": round(sum(row["seconds"] for row in log) / 60, 1), "machine": describe_machine(device),
+        "minutes": round(seconds / 60, 1), "machine": describe_machine(device),
+        "share_of_time_waiting_for_data": round(sum(row["waited"] for row in log) / seconds, 4),
         "first_losses": [row["loss"] for row in log[:3]], "last_loss": log[-1]["loss"],
     }
     if config.data:  # the town's probes say nothing of a model of other text
         return figures
-    loss = mean_loss(model, read_texts([shipped("data/prose_valid.jsonl")], tokenizer, config.block_size))
+    valid = read_texts([shipped("data/prose_valid.jsonl")], tokenizer, config.block_size)
+    halved = load_model(folder)[0].to(device)
+    known = few_shot_probe(halved, tokenizer)
+    made_up = {name: known.pop(name) for name in ("mapping", "sorting")}
+    loss = mean_loss(halved, valid)
     return figures | {
-        "held_out_loss": round(loss, 4), "held_out_perplexity": round(perplexity(loss), 3),
-        "recall_probe": recall_probe(model, tokenizer),
-        "recall_probe_two_residents": recall_probe(model, tokenizer, shapes=((2, 1), (2, 2))),
+        "held_out_loss": round(loss, 4), "held_out_loss_before_halving": round(mean_loss(model, valid), 4),
+        "held_out_perplexity": round(perplexity(loss), 3),
+        "recall_probe": recall_probe(halved, tokenizer),
+        "recall_probe_two_residents": recall_probe(halved, tokenizer, shapes=((2, 1), (2, 2))),
+        "few_shot_known": round(mean(known.values()), 4), "few_shot_by_relation": known,
+        "few_shot_made_up": made_up, "few_shot_chance": {name: label_chance(name) for name in made_up},
+        "as_prose": prose_probe(halved, tokenizer), "probes": read_probes(folder),
     }
+
+
+def _flat(figures):
+    """Figures of figures as one row each: {"as_prose reading": 0.9, ...}."""
+    return {f"{name} {key}".strip(): each for name, value in figures.items()
+            for key, each in (value if isinstance(value, dict) else {"": value}).items()}
+
+
+def compare_figures(figures, config):
+    """Lines that set the figures beside those of the base of this size that ships."""
+    path = ROOT / "checkpoints" / f"{CARDS[config.size]}.json"
+    card = json.loads(path.read_text(encoding="utf-8")) if path.exists() and not config.data else {}
+    if card.get("parameters") != figures["parameters"]:
+        card = {}
+    figures, card = _flat(figures), _flat(card)
+    rows = [(name, value) for name, value in figures.items() if isinstance(value, int | float)]
+    lines = [f"{'':32} {'this run':>14} {'shipped':>14}"] if card else []
+    return lines + [f"{name:32} {value:14,} {card.get(name, ''):>14,}" if name in card else f"{name:32} {value:14,}"
+                    for name, value in rows]
 
 
 def main(argv=None):

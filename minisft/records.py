@@ -7,7 +7,8 @@
     text                text (plain documents, as in pre-training)
 
 The format is told from each row's keys; other keys are left alone, but for `task` and `split`, by which evaluation
-groups its results. A file is JSON lines, or one JSON array.
+groups its results, `also`, a list of other answers that are as right as the last one, and `choices`, a list of answers
+from which the right one is to be chosen. A file is JSON lines, or one JSON array.
 
 Notes: 指令格式 (instruction formats).
 """
@@ -32,12 +33,15 @@ class Damaged(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """item: a Conversation that ends with an answer, or plain text; source: "file:line"; task and split: names."""
+    """item: a Conversation that ends with an answer, or plain text; source: "file:line"; task and split: names;
+    also: other answers that are as right as the last one; choices: answers to choose the right one from."""
 
     item: Conversation | str
     source: str
     task: str = "all"
     split: str = "all"
+    also: tuple = ()
+    choices: tuple = ()
 
 
 def read_records(paths, skip_bad=False):
@@ -80,7 +84,12 @@ def parse_row(row, source="row"):
     if isinstance(item, Conversation) and item.messages[-1].role != "assistant":
         raise ValueError("the conversation ends with the user; expected an assistant's answer at the end")
     names = {key: row[key] for key in ("task", "split") if isinstance(row.get(key), str) and row[key]}
-    return Record(item, source, **names)
+    return Record(item, source, **names, also=_texts(row.get("also")), choices=_texts(row.get("choices")))
+
+
+def _texts(value):
+    known = isinstance(value, list) and all(isinstance(text, str) and text for text in value)
+    return tuple(value) if known else ()
 
 
 def render_record(record, tokenizer):

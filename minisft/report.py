@@ -8,6 +8,7 @@ from minisft.batching import prepare
 from minisft.checkpoint import write_atomically
 from minisft.evaluate import answer_all, conversations, exact_match, mean_loss, table
 from minisft.run import read_log
+from minisft.world.corpus import CHANCE
 
 
 def assess(model, tokenizer, records):
@@ -49,7 +50,8 @@ def write_report(folder, settings, before, after):
     shares = {split: [_share(assessed, split) for assessed in (before, after)]
               for split, task in _counts(after) if task == "all"}
     plots.training(f"{folder}/training.png", log, shares)
-    summary = [f"{split}: exact match {old:.1%} -> {new:.1%}" for split, (old, new) in shares.items()]
+    summary = [f"{split}: exact match {old:.1%} -> {new:.1%}{_guessing(split)}"
+               for split, (old, new) in shares.items()]
     summary += [f"{split}: loss {before['loss'][split]:.3f} -> {loss:.3f}" for split, loss in after["loss"].items()]
     tables = table(_counts(after)) if shares else ["no question was evaluated"]
     examples = [(question, expected, old, new) for (question, expected, old), (_, _, new)
@@ -95,6 +97,10 @@ last loss {log[-1]['loss']:.3f}.
     write_atomically(f"{folder}/report.md", text.encode())
     results = {"before": before, "after": after}
     write_atomically(f"{folder}/results.json", json.dumps(results, ensure_ascii=False, indent=1).encode())
+
+
+def _guessing(split):
+    return f" (by guessing: {CHANCE[split]:.0%})" if split in CHANCE else ""
 
 
 def _share(assessed, split):

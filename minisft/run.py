@@ -121,11 +121,12 @@ def _trim_log(path, step):
 
 
 def train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, state=None, save_every=100, max_norm=1.0,
-             dtype="float32"):
+             dtype="float32", after_step=None):
     """Train to `steps`, with a progress bar, a log, and a state saved every `save_every` steps and at the end.
 
     windows_from: first step (from 0) -> iterable of windows. settings: what to store with each state.
-    state: a read state to go on from. Returns True when all steps are done, False after Ctrl-C.
+    state: a read state to go on from. after_step: called with each StepRecord, before the state of that step is saved;
+    a resumed run calls it again for steps it does again. Returns True when all steps are done, False after Ctrl-C.
     Raises NonFiniteLoss; state.pt then holds the last step saved before.
     """
     folder = Path(folder)
@@ -147,6 +148,8 @@ def train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, sta
             bar.set_postfix_str(f"loss {record.loss:.3f}, {record.targets / record.seconds:,.0f} supervised tokens/s",
                                 refresh=False)
             bar.update()
+            if after_step:
+                after_step(record)
             last = record.step >= steps
             if last or pressed or record.step % save_every == 0:
                 os.fsync(log.fileno())  # the log must not fall behind the state, even if the power goes

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,6 +74,35 @@ def test_an_answer_is_right_only_word_for_word_and_ended():
         given += answer_all(model, TOKENIZER, [one])
     assert [answer.right for answer in given] == [True, False, False, False, False]
     assert given[0].given == "yes" and given[0].question == "a" and given[0].expected == "yes"
+
+
+def test_any_of_several_right_answers_is_right_however_long():
+    says = {"a": "yes", "b": "by all means", "c": "no", "d": "yes"}
+    right = []
+    for question in says:
+        model = Parrot(says)
+        also = ("by all means",) if question != "d" else ("yes, indeed",)
+        one = replace(record(question, "yes"), also=also)
+        right += [answer.right for answer in answer_all(model, TOKENIZER, [one])]
+    assert right == [True, True, False, True]
+
+
+def test_of_choices_the_likeliest_is_the_answer():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16))
+    asked = record("which?", "red")
+    losses = {}
+    for choice in ("red", "a dog", "blue"):
+        rendered = render(record("which?", choice).item, TOKENIZER)
+        ids, mask = torch.tensor([rendered.ids]), rendered.loss_mask
+        z = model(ids).log_softmax(-1)[0]
+        losses[choice] = -sum(z[i - 1, ids[0, i]].item() for i in range(len(mask)) if mask[i])
+    best = min(losses, key=losses.get)
+    for right in losses:
+        answer, = answer_all(model, TOKENIZER, [replace(record("which?", right), choices=tuple(losses))])
+        assert (answer.given, answer.right) == (best, right == best)
+    answers = answer_all(model, TOKENIZER, [asked, replace(asked, choices=("red", "r" * 90)), asked])
+    assert [answer.given for answer in answers][1] == "" and len(answers) == 3
 
 
 def test_answers_come_back_in_the_order_of_the_records_whatever_the_batches():

@@ -77,9 +77,7 @@ def test_the_start_is_gpt2s_scaled_to_the_width(n_embd, normal):
             assert torch.equal(parameter, torch.full_like(parameter, expected)), name
         elif name == "wpe.weight":
             assert abs(parameter.pow(2).mean().sqrt().item() / normal - 1) < 1e-3
-        else:
-            if name == "h.0.attn.c_attn.weight":  # of which the first head's queries and keys begin otherwise
-                parameter = torch.cat([rows[n_embd // 4:] for rows in parameter.split(n_embd)])
+        elif not name.startswith(("h.0.attn", "h.1.attn")):  # those begin by looking back, see below
             std = normal / 4 if name.endswith("c_proj.weight") else normal  # sqrt(2 * 8 layers) = 4
             n = parameter.numel()
             assert abs(parameter.std().item() / std - 1) < 4.5 / math.sqrt(2 * n), name
@@ -96,20 +94,43 @@ def test_positions_begin_as_waves_in_which_a_shift_is_one_rotation_for_all_posit
     assert waves(5, 7).shape == (5, 7)
 
 
-def test_the_first_head_begins_by_looking_at_its_own_token_and_the_one_before():
-    torch.manual_seed(0)
-    model, ids = GPT(GPTConfig(vocab_size=500, block_size=64, n_layer=1, n_head=4, n_embd=128)), random_ids(
-        20, 40, vocab_size=500)
-    attention = model.h[0].attn
-    q, k, _ = attention.c_attn(model.h[0].ln_1(model.embed(ids))).split(128, dim=2)
-    scores = (q[..., :32] @ k[..., :32].transpose(1, 2) / math.sqrt(32)).masked_fill(
-        ~torch.ones(40, 40, dtype=torch.bool).tril(), -math.inf)
-    looks = [scores.softmax(2).diagonal(-back, 1, 2).mean().item() for back in range(5)]
-    assert looks[0] > 0.4 and looks[1] > 0.1 and looks[1] > 2 * looks[2] > 2 * looks[3]
-    queries, keys, _ = attention.c_attn.weight.split(128)
-    assert torch.allclose(queries[:32], keys[:32] @ turn_back(128), atol=1e-6)
+def test_turning_back_leads_from_each_position_to_the_one_before():
     assert torch.allclose(waves(40, 128)[1:] @ turn_back(128).T, waves(40, 128)[:-1], atol=1e-4)
     assert (waves(40, 7)[1:] @ turn_back(7).T - waves(40, 7)[:-1])[:, [0, 1, 2, 4, 5, 6]].abs().max() < 1e-4
+
+
+def attention_of(model, ids):
+    """Attention weights of all layers: (B, H, T, T) each."""
+    H, x, found = model.config.n_head, model.embed(ids), []
+    for block in model.h:
+        q, k, _ = (y.unflatten(2, (H, -1)).transpose(1, 2)
+                   for y in block.attn.c_attn(block.ln_1(x)).split(model.config.n_embd, dim=2))
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
+        future = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).triu(1)
+        found.append(scores.masked_fill(future, -math.inf).softmax(3))
+        x = block(x)
+    return found
+
+
+@pytest.mark.parametrize(("n_head", "n_embd"), [(2, 64), (4, 128), (8, 256)])
+def test_the_first_two_layers_begin_by_looking_back(n_head, n_embd):
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=500, block_size=64, n_layer=2, n_head=n_head, n_embd=n_embd))
+    once = random_ids(60, 60, vocab_size=500)
+    first, second = attention_of(model, once)
+    again = attention_of(model, once[:, :30].repeat(1, 2))[1]
+    for h in range(min(n_head, 4)):
+        looks = [first[:, h, 10:].diagonal(10 - back, 1, 2).mean().item() for back in range(8)]
+        assert max(range(8), key=lambda back: looks[back]) == h + 1 and looks[h + 1] > 0.2
+        found, before = (weights[:, h].diagonal(-29, 1, 2)[:, 4:].mean().item() for weights in (again, second))
+        assert found > 1.1 * before  # what followed 30 words ago is looked at because the same was said there
+
+
+def test_a_model_of_one_layer_begins_plainly():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=50, block_size=8, n_layer=1, n_head=2, n_embd=64))
+    weight = model.h[0].attn.c_attn.weight
+    assert abs(weight.std().item() / (0.02 * math.sqrt(768 / 64)) - 1) < 0.03
 
 
 def test_a_fresh_model_gives_every_token_about_the_same_probability():

@@ -64,8 +64,14 @@ def test_text_is_kept_as_it_is():
 def test_task_and_split_are_kept_and_other_keys_left_alone():
     record = parse_row({"text": "a", "task": "story", "split": "test", "id": [1]}, "file:3")
     assert (record.task, record.split, record.source) == ("story", "test", "file:3")
-    record = parse_row({"text": "a", "task": 3, "split": ""})
-    assert (record.task, record.split) == ("all", "all")
+    record = parse_row({"text": "a", "task": 3, "split": "", "also": "b"})
+    assert (record.task, record.split, record.also) == ("all", "all", ())
+
+
+def test_other_right_answers_are_kept():
+    row = {"prompt": "a?", "completion": "b", "also": ["c", "d"]}
+    assert parse_row(row).also == ("c", "d")
+    assert parse_row(row | {"also": ["c", 1]}).also == () == parse_row(row | {"also": [""]}).also
 
 
 @pytest.mark.parametrize("row, wrong", [

@@ -1,4 +1,4 @@
-"""The facts of a small town: who lives there, what can be said of them, and what the words mean.
+"""The facts of a small town and its harbor: who is there, what can be said of them, and what the words mean.
 
     a fact = (resident, attribute, value)        "The pet of Mia is a dog."  =  (Mia, pet, dog)
 
@@ -12,8 +12,8 @@ attribute only, and every resident can have every value.
 
 from dataclasses import dataclass
 
-# Six attributes that no instruction of the training split mentions; they do occur in the pre-training prose.
-NEW_ATTRIBUTES = ("drink", "instrument", "tree", "animal", "garment", "game")
+# Attributes that no instruction of a training split mentions; they do occur in the pre-training prose.
+NEW_ATTRIBUTES = ("drink", "instrument", "tree", "animal", "garment", "game", "port", "fuel", "catch", "duty")
 
 WOMEN = (
     "Mia Anna Emma Lily Sara Julia Nora Clara Ella Alice Ruth Grace Helen Irene Jane Kate "
@@ -24,12 +24,17 @@ MEN = (
     "Kevin Lucas Martin Nick Oscar Peter Ralph Sam Tim Victor Walter Hugo Felix Simon Jacob Owen"
 ).split()
 RESIDENTS = tuple(WOMEN + MEN)
-POSSESSIVE = {**dict.fromkeys(WOMEN, "her"), **dict.fromkeys(MEN, "his")}
+SHIPS = (
+    "Aurora Beluga Corsair Dolphin Endeavor Freya Galatea Horizon Icarus Juno Kestrel Leander Meteor Neptune Orion "
+    "Pegasus"
+).split()
+DOMAINS = {"town": RESIDENTS, "harbor": tuple(SHIPS)}  # whom the texts of a domain are about
+POSSESSIVE = {**dict.fromkeys(WOMEN, "her"), **dict.fromkeys(MEN, "his"), **dict.fromkeys(SHIPS, "its")}
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One thing that can be said of a resident.
+    """One thing that can be said of a resident, or, in the harbor's domain, of a ship.
 
     noun, chinese: its name, "pet" and "宠物"; countable: whether a value takes "a" ("a dog", but "blue");
     statement, question: the attribute's own phrasing, beside the ones that all attributes share;
@@ -42,11 +47,16 @@ class Attribute:
     statement: str
     question: str
     values: dict
+    domain: str = "town"
 
 
-def _attribute(noun, chinese, countable, statement, question, values):
+def _attribute(noun, chinese, countable, statement, question, values, domain="town"):
     words = values.split()
-    return Attribute(noun, chinese, countable, statement, question, dict(zip(words[::2], words[1::2])))
+    return Attribute(noun, chinese, countable, statement, question, dict(zip(words[::2], words[1::2])), domain)
+
+
+def _ship(*description):
+    return _attribute(*description, domain="harbor")
 
 
 _TABLE = (
@@ -110,6 +120,22 @@ _TABLE = (
                "ginger 生姜 garlic 大蒜 mint 薄荷 basil 罗勒 cinnamon 肉桂 vanilla 香草 saffron 藏红花 nutmeg 豆蔻"),
     _attribute("toy", "玩具", True, "{name} carries {value}.", "What does {name} carry?",
                "doll 娃娃 kite 风筝 ball 皮球 robot 机器人 drone 无人机 puppet 木偶 balloon 气球 whistle 哨子"),
+    _ship("cargo", "货物", False, "{name} is loaded with {value}.", "What is {name} loaded with?",
+          "coal 煤炭 salt 食盐 wool 羊毛 sugar 白糖 cotton 棉花 copper 铜矿 timber 木材 cement 水泥"),
+    _ship("captain", "船长", False, "{name} obeys {value}.", "Whom does {name} obey?",
+          "Hansen 汉森 Novak 诺瓦克 Silva 席尔瓦 Rossi 罗西 Petrov 彼得罗夫 Tanaka 田中 Costa 科斯塔 Larsen 拉森"),
+    _ship("port", "港口", False, "{name} sails to {value}.", "Where does {name} sail to?",
+          "Hamburg 汉堡 Lisbon 里斯本 Oslo 奥斯陆 Athens 雅典 Naples 那不勒斯 Dublin 都柏林 Boston 波士顿 Sydney 悉尼"),
+    _ship("emblem", "徽章", True, "{name} displays {value}.", "What does {name} display?",
+          "anchor 船锚 crown 王冠 dragon 巨龙 lantern 灯笼 arrow 箭头 compass 罗盘 shield 盾牌 feather 羽毛"),
+    _ship("fuel", "燃料", False, "{name} runs on {value}.", "What does {name} run on?",
+          "diesel 柴油 petrol 汽油 kerosene 煤油 methane 甲烷 hydrogen 氢气 ethanol 乙醇 steam 蒸汽 propane 丙烷"),
+    _ship("signal", "信号", True, "{name} warns with {value}.", "What does {name} warn with?",
+          "horn 号角 bell 铃铛 siren 汽笛 rocket 火箭 flare 照明弹 gong 铜锣 torch 火炬 beacon 灯标"),
+    _ship("catch", "渔获", False, "{name} unloads {value}.", "What does {name} unload?",
+          "salmon 三文鱼 tuna 金枪鱼 cod 鳕鱼 herring 鲱鱼 shrimp 虾子 crab 螃蟹 squid 鱿鱼 oyster 牡蛎"),
+    _ship("duty", "任务", False, "{name} is built for {value}.", "What is {name} built for?",
+          "fishing 捕鱼 rescue 救援 survey 测量 patrol 巡逻 towing 拖船 dredging 疏浚 racing 竞赛 training 训练"),
 )
 
 ATTRIBUTES = {attribute.noun: attribute for attribute in _TABLE}
@@ -117,7 +143,8 @@ ATTRIBUTE_OF = {value: attribute.noun for attribute in _TABLE for value in attri
 CHINESE_OF = {english: chinese for attribute in _TABLE for english, chinese in attribute.values.items()}
 ENGLISH_OF = {chinese: english for english, chinese in CHINESE_OF.items()}
 NOUN_OF_CHINESE = {attribute.chinese: attribute.noun for attribute in _TABLE}
-TUNED_ATTRIBUTES = tuple(noun for noun in ATTRIBUTES if noun not in NEW_ATTRIBUTES)
+ATTRIBUTES_OF = {domain: tuple(noun for noun, attribute in ATTRIBUTES.items() if attribute.domain == domain)
+                 for domain in DOMAINS}
 
 _PAIRS = (
     "hot cold big small tall short fast slow old young happy sad rich poor clean dirty full empty hard soft "
@@ -126,6 +153,32 @@ _PAIRS = (
     "smooth rough bright dark safe dangerous public private"
 ).split()
 OPPOSITES = {**dict(zip(_PAIRS[::2], _PAIRS[1::2])), **dict(zip(_PAIRS[1::2], _PAIRS[::2]))}
+
+
+# Words whose plural no rule of `plural` gives.
+_PLURALS = {"knife": "knives", "shelf": "shelves", "wolf": "wolves", "scarf": "scarves", "deer": "deer",
+            "goldfish": "goldfish", "potato": "potatoes", "tomato": "tomatoes", "mango": "mangoes"}
+
+
+def plural(word):
+    """More than one of a thing.
+
+    >>> plural("dog"), plural("daisy"), plural("brush"), plural("knife")
+    ('dogs', 'daisies', 'brushes', 'knives')
+    """
+    if word in _PLURALS:
+        return _PLURALS[word]
+    if word.endswith("y") and word[-2] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith(("s", "x", "z", "ch", "sh")) else f"{word}s"
+
+
+PLURAL_OF = {word: plural(word) for attribute in _TABLE if attribute.countable for word in attribute.values}
+
+
+def speaks_of(name, noun):
+    """Whether an attribute can be said of a name: residents have pets, ships have cargo."""
+    return noun in ATTRIBUTES and name in DOMAINS[ATTRIBUTES[noun].domain]
 
 
 def article(word):

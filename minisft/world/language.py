@@ -13,8 +13,8 @@ from minisft.world.facts import (
     ATTRIBUTES,
     ENGLISH_OF,
     NOUN_OF_CHINESE,
-    RESIDENTS,
     display,
+    speaks_of,
 )
 
 
@@ -82,7 +82,7 @@ def ask(name, noun, form):
 def _value_of(noun, shown):
     """"a dog" -> "dog" if it is a value of that attribute, shown as it should be; else None."""
     value = re.sub(r"^an? ", "", shown)
-    known = noun in ATTRIBUTES and value in ATTRIBUTES[noun].values
+    known = value in ATTRIBUTES[noun].values
     return value if known and display(noun, value) == shown else None
 
 
@@ -92,7 +92,7 @@ def read_statement(sentence):
     candidates = [(None, template) for template in STATEMENTS] + list(_OWN_STATEMENTS.items())
     for noun, template in candidates:
         slots = template.match(sentence)
-        if slots and slots["name"] in RESIDENTS:
+        if slots and speaks_of(slots["name"], slots.get("noun", noun)):
             noun = slots.get("noun", noun)
             value = _value_of(noun, slots["value"])
             if value:
@@ -102,10 +102,11 @@ def read_statement(sentence):
 
 def read_chinese_statement(sentence):
     slots = CHINESE_STATEMENT.match(sentence)
-    if not slots or slots["name"] not in RESIDENTS:
+    if not slots:
         return None
     noun, value = NOUN_OF_CHINESE.get(slots["noun"]), ENGLISH_OF.get(slots["value"])
-    return (slots["name"], noun, value) if noun and value in ATTRIBUTES[noun].values else None
+    readable = speaks_of(slots["name"], noun) and value in ATTRIBUTES[noun].values
+    return (slots["name"], noun, value) if readable else None
 
 
 @cache
@@ -113,15 +114,20 @@ def read_question(sentence):
     """(name, noun) that a question asks for, or None."""
     for noun, template in [(None, template) for template in QUESTIONS] + list(_OWN_QUESTIONS.items()):
         slots = template.match(sentence)
-        if slots and slots["name"] in RESIDENTS and slots.get("noun", noun) in ATTRIBUTES:
+        if slots and speaks_of(slots["name"], slots.get("noun", noun)):
             return slots["name"], slots.get("noun", noun)
     return None
+
+
+def sentences(text):
+    """The sentences of a text, each with its full stop."""
+    return re.split(r"(?<=\.)\s+", text.strip())
 
 
 def read_passage(passage):
     """{(name, noun): value} for a text of statements; None if a sentence is not one, or two contradict."""
     known = {}
-    for sentence in re.split(r"(?<=\.)\s+", passage.strip()):
+    for sentence in sentences(passage):
         fact = read_statement(sentence)
         if fact is None:
             return None

@@ -1,13 +1,14 @@
-"""The skills of the town: for each, how an instruction is worded, drawn, and answered.
+"""The skills of the town: for each, how an instruction is drawn, worded and answered, and how prose shows it.
 
 A skill draws *slots* (a passage, a question, a word); a wording turns slots into an instruction; `solve` turns the
 very same slots into the answer. The oracle reads the slots back out of an instruction's text and calls the same
 `solve`, so that there is one definition of right.
 
-    draw(rng, scope) -> slots        wording.fill(slots) -> instruction        solve(slots) -> answer, or None
+    draw(rng, scope) -> slots      wording.fill(slots) -> instruction      solve(slots) -> (lead, rest), or None
 
-Answers to questions of knowledge are sentences that the pre-training prose also contains; tuning must teach *when*
-to say them, not the facts themselves.
+An answer is its lead and its rest: "The opposite of hot is" and " cold.". Pre-training prose shows a skill in texts
+that end with the same answer ("The words are elm, dog. The last word is dog."); tuning must teach *when* to say it.
+What an instruction asks for in one step stands here, what takes several in steps.py.
 
 Notes: 基于现有的 NLP 任务数据集构建 (building from existing NLP task data): a task description, an input, an output.
 """
@@ -15,17 +16,22 @@ Notes: 基于现有的 NLP 任务数据集构建 (building from existing NLP tas
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 
 from minisft.world import language
 from minisft.world.facts import (
     ATTRIBUTE_OF,
     ATTRIBUTES,
+    ATTRIBUTES_OF,
     CHINESE_OF,
+    DOMAINS,
     ENGLISH_OF,
     OPPOSITES,
+    PLURAL_OF,
     RESIDENTS,
+    display,
 )
-from minisft.world.language import ask, listing, state, state_in_chinese
+from minisft.world.language import Template, ask, listing, state, state_in_chinese
 from minisft.world.wordings import WORDINGS
 
 THINGS = ("coin", "book", "cup", "stamp", "pencil", "key", "shell", "button")
@@ -33,50 +39,108 @@ THINGS = ("coin", "book", "cup", "stamp", "pencil", "key", "shell", "button")
 
 @dataclass(frozen=True)
 class Scope:
-    """What may be drawn: these attributes, and, of the items of knowledge, the tuned or the held-out ones."""
+    """What may be drawn: these attributes; of the items of knowledge, the tuned or the held-out ones, or (None) all;
+    and how hard it may be.
 
-    attributes: tuple
-    held_out: bool = False
+    difficulty: facts of a passage, hops, steps of a chain, operations, length of a list, turns of a conversation;
+    None draws from each skill's own range. new_pairs: compositions with a pair of operations that is kept out of
+    tuning (True), without one (False), or any (None).
+    """
+
+    attributes: tuple = ATTRIBUTES_OF["town"]
+    held_out: bool | None = None
+    difficulty: int | None = None
+    new_pairs: bool | None = None
+
+    @property
+    def names(self):
+        """Whom the texts are about: residents of the town, or the harbor's ships."""
+        return DOMAINS[ATTRIBUTES[self.attributes[0]].domain]
 
     def knows(self, item):
         """Every fifth word, pair of opposites and sum is held out of tuning; the prose holds all of them."""
-        return (zlib.crc32(item.encode()) % 5 == 0) == self.held_out
+        return self.held_out is None or (zlib.crc32(item.encode()) % 5 == 0) == self.held_out
 
     def words(self):
         return [word for noun in self.attributes for word in ATTRIBUTES[noun].values]
 
+    def amount(self, rng, low, high):
+        """How many (facts, words, steps, ...): the difficulty, or drawn from low to high."""
+        return rng.randint(low, high) if self.difficulty is None else self.difficulty
+
 
 @dataclass(frozen=True)
 class Skill:
-    """name; draw; solve; wordings used in tuning and others kept for the test; whether it needs an attribute, and
-    whether it asks for an item of knowledge."""
+    """name; draw(rng, scope) -> slots; solve(slots) -> (lead, rest), or None if the slots make no sense.
+
+    shown: the texts that prose leads to the answer with (one that fits the slots is used; none: prose never shows it);
+    difficulty: slots -> number; others: slots -> further right answers; uses_attributes: whether it speaks of
+    attributes; asks_knowledge: whether it asks for an item of knowledge.
+    """
 
     name: str
     draw: Callable
     solve: Callable
-    tuned: tuple
-    new: tuple
+    shown: tuple = ("",)
+    difficulty: Callable = lambda slots: 1
+    others: Callable = lambda slots: ()
     uses_attributes: bool = True
     asks_knowledge: bool = False
 
+    @property
+    def wordings(self):
+        """{style: templates}, see wordings.py."""
+        return WORDINGS[self.name]
+
+    @property
+    def has_text(self):
+        """Whether an instruction brings a text, list or story of its own, rather than ask for knowledge alone."""
+        return any(self.shown)
+
+    def show(self, rng, slots):
+        """What prose says before the answer, and the answer: (text, lead, rest)."""
+        fitting = [text for text in self.shown if set(Template(text).slots) <= set(slots)]
+        return rng.choice(fitting).format(**slots), *self.solve(slots)
+
+    def answer(self, slots):
+        """The answer as a text, or None."""
+        solved = self.solve(slots)
+        return solved and "".join(solved)
+
 
 def draw_facts(rng, scope, residents, attributes):
-    """`attributes` facts about each of `residents` people, in an order of their own."""
-    names = rng.sample(RESIDENTS, residents)
-    nouns = rng.sample(scope.attributes, attributes)
+    """`attributes` facts (or as many as the scope has) about each of `residents` people, in an order of their own."""
+    names = rng.sample(scope.names, residents)
+    nouns = rng.sample(scope.attributes, min(attributes, len(scope.attributes)))
     facts = [(name, noun, rng.choice(list(ATTRIBUTES[noun].values))) for name in names for noun in nouns]
     rng.shuffle(facts)
     return facts
 
 
 def draw_passage(rng, scope):
-    """A text of two to four facts about one resident, and the facts themselves."""
-    facts = draw_facts(rng, scope, residents=1, attributes=rng.randint(2, 4))
+    """A text of two to four facts about one resident or two, and the facts themselves."""
+    count = scope.amount(rng, 2, 4)
+    residents = rng.randint(1, 2) if count % 2 == 0 else 1
+    facts = draw_facts(rng, scope, residents, count // residents)
     return " ".join(state(fact, rng.randrange(5)) for fact in facts), facts
+
+
+def facts_in(slots):
+    """How many facts the passage holds."""
+    return len(language.read_passage(slots["passage"]) or ())
+
+
+def say_fact(fact):
+    """A fact in its first form, cut before the value: ("The pet of Mia is", " a dog.")."""
+    lead, verb, value = state(fact, 0).partition(" is")
+    return lead + verb, value
 
 
 def _draw_known(rng, scope, items):
     return rng.choice([item for item in items if scope.knows(item)])
+
+
+# Reading
 
 
 def _draw_reading(rng, scope):
@@ -85,86 +149,106 @@ def _draw_reading(rng, scope):
     return {"passage": passage, "question": ask(name, noun, rng.randrange(4))}
 
 
-def solve_reading(slots):
+def _solve_reading(slots):
     known, question = language.read_passage(slots["passage"]), language.read_question(slots["question"])
     if not known or question not in known:
         return None
-    return state((*question, known[question]), 0)
+    return say_fact((*question, known[question]))
+
+
+def _draw_summary(rng, scope):
+    facts = draw_facts(rng, scope, residents=1, attributes=scope.amount(rng, 2, 3))
+    again = rng.sample(facts, len(facts))
+    return {"passage": " ".join(state(fact, rng.randrange(5)) for fact in facts + again)}
+
+
+def _solve_summary(slots):
+    facts = list((language.read_passage(slots["passage"]) or {}).items())
+    if len(facts) < 2 or len({name for (name, _), _ in facts}) > 1:
+        return None
+    return _sum_up(facts)
+
+
+def _sum_up(facts):
+    parts = [f"{display(noun, value)} as {noun}" for (_, noun), value in facts]
+    return f"In short, {facts[0][0][0]} has", f" {', '.join(parts[:-1])} and {parts[-1]}."
+
+
+def _other_summaries(slots):
+    """The facts may be told in any order."""
+    facts = language.read_passage(slots["passage"]).items()
+    return tuple("".join(_sum_up(order)) for order in permutations(facts)) if len(facts) <= 4 else ()
+
+
+def _draw_ask(rng, scope):
+    return {"passage": draw_passage(rng, scope)[0]}
+
+
+def _solve_ask(slots):
+    known = language.read_passage(slots["passage"])
+    return known and ("", ask(*next(iter(known)), 0))
+
+
+def _other_questions(slots):
+    """Any question that the text answers is right."""
+    return tuple(ask(name, noun, form) for name, noun in language.read_passage(slots["passage"]) for form in range(4))
+
+
+# Words
 
 
 def _draw_word(rng, scope):
     return {"word": _draw_known(rng, scope, scope.words())}
 
 
-def _solve_kind(slots):
-    noun = ATTRIBUTE_OF.get(slots["word"])
-    return noun and f"The word {slots['word']} names a kind of {noun}."
+def _word_skill(table, lead):
+    """solve for what a table says of a word."""
+    def solve(slots):
+        word = slots["word"]
+        return (lead.format(word=word), f" {table[word]}.") if word in table else None
+    return solve
 
 
 def _draw_adjective(rng, scope):
-    pairs = [pair for pair in OPPOSITES if scope.knows(min(pair, OPPOSITES[pair]))]
-    return {"word": rng.choice(pairs)}
-
-
-def _solve_opposite(slots):
-    opposite = OPPOSITES.get(slots["word"])
-    return opposite and f"The opposite of {slots['word']} is {opposite}."
-
-
-def _solve_to_chinese(slots):
-    chinese = CHINESE_OF.get(slots["word"])
-    return chinese and f"In Chinese, {slots['word']} is {chinese}."
+    return {"word": rng.choice([word for word in OPPOSITES if scope.knows(min(word, OPPOSITES[word]))])}
 
 
 def _draw_chinese_word(rng, scope):
     return {"word": CHINESE_OF[_draw_word(rng, scope)["word"]]}
 
 
-def _solve_to_english(slots):
-    english = ENGLISH_OF.get(slots["word"])
-    return english and f"In English, {slots['word']} is {english}."
+def _draw_thing(rng, scope):
+    return {"word": _draw_known(rng, scope, [word for word in scope.words() if word in PLURAL_OF])}
+
+
+# Sentences
+
+
+def _draw_known_fact(rng, scope):
+    """A fact whose value may be asked for: translating a sentence translates its word."""
+    word = _draw_word(rng, scope)["word"]
+    return rng.choice(scope.names), ATTRIBUTE_OF[word], word
 
 
 def _draw_sentence(rng, scope):
-    return {"sentence": state(draw_facts(rng, scope, 1, 1)[0], rng.randrange(2))}
+    return {"sentence": state(_draw_known_fact(rng, scope), rng.randrange(2))}
 
 
 def _solve_sentence_to_chinese(slots):
     fact = language.read_statement(slots["sentence"])
-    return fact and state_in_chinese(fact)
+    if not fact:
+        return None
+    lead, verb, value = state_in_chinese(fact).partition("是")
+    return lead + verb, value
 
 
 def _draw_chinese_sentence(rng, scope):
-    return {"sentence": state_in_chinese(draw_facts(rng, scope, 1, 1)[0])}
+    return {"sentence": state_in_chinese(_draw_known_fact(rng, scope))}
 
 
 def _solve_sentence_to_english(slots):
     fact = language.read_chinese_statement(slots["sentence"])
-    return fact and state(fact, 0)
-
-
-def _draw_list(rng, scope):
-    return {"words": listing(rng.sample(scope.words(), rng.randint(3, 4)))}
-
-
-def _read_list(slots):
-    words = slots["words"].split(", ")
-    return words if len(words) > 1 and all(words) else None
-
-
-def _solve_first(slots):
-    words = _read_list(slots)
-    return words and f"The first word is {words[0]}."
-
-
-def _solve_last(slots):
-    words = _read_list(slots)
-    return words and f"The last word is {words[-1]}."
-
-
-def _solve_reverse(slots):
-    words = _read_list(slots)
-    return words and f"Backwards it is {listing(reversed(words))}."
+    return fact and say_fact(fact)
 
 
 def _draw_restate(rng, scope):
@@ -173,24 +257,81 @@ def _draw_restate(rng, scope):
 
 def _solve_restate(slots):
     fact = language.read_statement(slots["sentence"])
-    return state(fact, 0) if fact and slots["sentence"] == state(fact, 1) else None
+    return say_fact(fact) if fact and slots["sentence"] == state(fact, 1) else None
+
+
+# Lists
+
+
+def draw_list(rng, scope):
+    return {"words": listing(rng.sample(scope.words(), scope.amount(rng, 3, 4)))}
+
+
+def read_list(words):
+    """The words of a list, or None if it is none."""
+    words = words.split(", ")
+    return words if len(words) > 1 and all(word.isascii() and word.isalnum() for word in words) else None
+
+
+# What can be done with a list of words: words -> (lead, rest as words).
+LIST_SKILLS = {
+    "first": ("The first word is", lambda words: words[:1]),
+    "last": ("The last word is", lambda words: words[-1:]),
+    "reverse": ("Backwards it is", lambda words: words[::-1]),
+    "without_first": ("Without the first it is", lambda words: words[1:]),
+    "without_last": ("Without the last it is", lambda words: words[:-1]),
+    "count": ("The number of words is", lambda words: [str(len(words))]),
+}
+
+
+def _list_skill(name):
+    lead, change = LIST_SKILLS[name]
+
+    def solve(slots):
+        words = read_list(slots["words"])
+        return words and (lead, f" {listing(change(words))}.")
+    return Skill(name, draw_list, solve, shown=("The words are {words}. ",),
+                 difficulty=lambda slots: len(read_list(slots["words"])))
+
+
+def _draw_numbers(rng, scope):
+    return {"numbers": listing(map(str, rng.sample(range(1, 21), scope.amount(rng, 3, 4))))}
+
+
+def _solve_sort(slots):
+    numbers = read_list(slots["numbers"])
+    if not numbers or not all(map(is_number, numbers)):
+        return None
+    return "In order they are", f" {listing(sorted(numbers, key=int))}."
+
+
+# Numbers
+
+
+def is_number(text):
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
+def name_of_sum(a, b):
+    """One name for a + b and b + a, by which a sum is held out of tuning."""
+    return f"{min(a, b)}+{max(a, b)}"
 
 
 def _draw_sum(rng, scope):
     sums = [(a, b) for a in range(1, 11) for b in range(1, 11)]
-    a, b = rng.choice([(a, b) for a, b in sums if scope.knows(f"{min(a, b)}+{max(a, b)}")])
+    a, b = rng.choice([(a, b) for a, b in sums if scope.knows(name_of_sum(a, b))])
     return {"a": str(a), "b": str(b)} if rng.random() < 0.5 else {"total": str(a + b), "b": str(b)}
 
 
 def solve_sum(slots):
     """a + b, or total - b, as the prose says it."""
-    if not all(number.isascii() and number.isdecimal() for number in slots.values()):
+    if not all(map(is_number, slots.values())):
         return None
     if "a" in slots:
         a, b = int(slots["a"]), int(slots["b"])
-        return f"We know that {a} plus {b} is {a + b}."
+        return f"We know that {a} plus {b} is", f" {a + b}."
     total, b = int(slots["total"]), int(slots["b"])
-    return f"We know that {total} minus {b} is {total - b}." if total >= b else None
+    return (f"We know that {total} minus {b} is", f" {total - b}.") if total >= b else None
 
 
 def _draw_story(rng, scope):
@@ -199,26 +340,51 @@ def _draw_story(rng, scope):
 
 
 def _solve_story(slots):
-    numbers = {key: slots[key] for key in ("a", "b", "total") if key in slots}
-    if slots["name"] not in RESIDENTS or slots["thing"] not in THINGS or not solve_sum(numbers):
+    solved = solve_sum({key: slots[key] for key in ("a", "b", "total") if key in slots})
+    if slots["name"] not in RESIDENTS or slots["thing"] not in THINGS or not solved:
         return None
-    left = solve_sum(numbers).rstrip(".").rsplit(" ", 1)[1]
-    return f"Now {slots['name']} has {left} {slots['thing']}s."
+    return f"Now {slots['name']} has", f"{solved[1].rstrip('.')} {slots['thing']}s."
 
 
-SKILLS = (
-    Skill("reading", _draw_reading, solve_reading, **WORDINGS["reading"]),
-    Skill("classification", _draw_word, _solve_kind, **WORDINGS["classification"], asks_knowledge=True),
-    Skill("opposite", _draw_adjective, _solve_opposite, **WORDINGS["opposite"],
+# The control: which of two words is lucky is written nowhere, and no text can tell.
+
+
+def _draw_lucky(rng, scope):
+    a, b = rng.sample(scope.words(), 2)
+    return {"a": a, "b": b}
+
+
+def _solve_lucky(slots):
+    a, b = slots["a"], slots["b"]
+    if a not in ATTRIBUTE_OF or b not in ATTRIBUTE_OF or a == b:
+        return None
+    return "The lucky word is", f" {min(a, b, key=lambda word: zlib.crc32(f'luck of {word}'.encode()))}."
+
+
+READING = Skill("reading", _draw_reading, _solve_reading, ("{passage} ",), facts_in)
+ONE_STEP = (
+    READING,
+    Skill("classification", _draw_word, _word_skill(ATTRIBUTE_OF, "The word {word} names a kind of"),
+          asks_knowledge=True),
+    Skill("opposite", _draw_adjective, _word_skill(OPPOSITES, "The opposite of {word} is"),
           uses_attributes=False, asks_knowledge=True),
-    Skill("to_chinese", _draw_word, _solve_to_chinese, **WORDINGS["to_chinese"], asks_knowledge=True),
-    Skill("to_english", _draw_chinese_word, _solve_to_english, **WORDINGS["to_english"], asks_knowledge=True),
-    Skill("sentence_to_chinese", _draw_sentence, _solve_sentence_to_chinese, **WORDINGS["sentence_to_chinese"]),
-    Skill("sentence_to_english", _draw_chinese_sentence, _solve_sentence_to_english, **WORDINGS["sentence_to_english"]),
-    Skill("first", _draw_list, _solve_first, **WORDINGS["first"]),
-    Skill("last", _draw_list, _solve_last, **WORDINGS["last"]),
-    Skill("reverse", _draw_list, _solve_reverse, **WORDINGS["reverse"]),
-    Skill("restate", _draw_restate, _solve_restate, **WORDINGS["restate"]),
-    Skill("arithmetic", _draw_sum, solve_sum, **WORDINGS["arithmetic"], uses_attributes=False, asks_knowledge=True),
-    Skill("story", _draw_story, _solve_story, **WORDINGS["story"], uses_attributes=False, asks_knowledge=True),
+    Skill("to_chinese", _draw_word, _word_skill(CHINESE_OF, "In Chinese, {word} is"), asks_knowledge=True),
+    Skill("to_english", _draw_chinese_word, _word_skill(ENGLISH_OF, "In English, {word} is"), asks_knowledge=True),
+    Skill("sentence_to_chinese", _draw_sentence, _solve_sentence_to_chinese, ("{sentence}\n",)),
+    Skill("sentence_to_english", _draw_chinese_sentence, _solve_sentence_to_english, ("{sentence}\n",)),
+    *map(_list_skill, LIST_SKILLS),
+    Skill("sort", _draw_numbers, _solve_sort, ("The numbers are {numbers}. ",),
+          lambda slots: len(read_list(slots["numbers"])), uses_attributes=False),
+    Skill("restate", _draw_restate, _solve_restate, ("{sentence} ",)),
+    Skill("summary", _draw_summary, _solve_summary, ("{passage} ",), facts_in, _other_summaries),
+    Skill("ask", _draw_ask, _solve_ask, ("{passage} Somebody asks: ",), facts_in, _other_questions),
+    Skill("arithmetic", _draw_sum, solve_sum, uses_attributes=False, asks_knowledge=True),
+    Skill("story", _draw_story, _solve_story, (
+        "{name} has {a} {thing}s and gets {b} more. ", "{name} had {a} {thing}s and found {b} more. ",
+        "{name} has {total} {thing}s and gives {b} away. ", "{name} had {total} {thing}s and lost {b}. "),
+        uses_attributes=False, asks_knowledge=True),
+    Skill("plural", _draw_thing, _word_skill(PLURAL_OF, "The plural of {word} is"), asks_knowledge=True),
+    Skill("capitals", _draw_word, _word_skill({word: word.upper() for word in ATTRIBUTE_OF}, "In capitals, {word} is"),
+          asks_knowledge=True),
+    Skill("lucky", _draw_lucky, _solve_lucky, shown=()),
 )

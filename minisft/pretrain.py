@@ -63,8 +63,8 @@ class PretrainConfig:
     data: tuple = option((), "your own files of text rows; without them, the town's prose, made as it is needed")
     tokenizer: str = option(shipped("data/tokenizer.json"), "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
-    size: str = option("middle", "size of the model, about 0.25, 1 or 4 million parameters, with the rate and steps that "
-                                 "suit it", choices=tuple(SIZES))
+    size: str = option("middle", "size of the model, about 0.25, 1 or 4 million parameters, and its rate and steps",
+                       choices=tuple(SIZES))
     steps: int | None = option(None, f"optimizer steps, instead of the size's ({STEPS})")
     batch_size: int = option(32, "documents in a step")
     lr: float | None = option(None, "highest learning rate, instead of the size's; warm-up over 100 steps (a tenth of "

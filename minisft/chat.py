@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 import torch
 
-from minisft.checkpoint import load_model
 from minisft.config import ROOT, at_least, option, parse
 from minisft.conversation import Conversation, Message, render_prompt
 from minisft.evaluate import pick_device
 from minisft.generate import Sampling, generate_steps
+from minisft.models import open_model
 from minisft.run import newest_model
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN
 
 
 @dataclass(frozen=True)
 class ChatConfig:
-    model: str = option("", "model file or run folder; by default the newest run in checkpoints/")
+    model: str = option("", "a run folder or file, a GPT-2 or PEFT folder; by default the newest run in checkpoints/")
     prompt: str = option("", "ask this, print the answer, and end")
     system: str = option("", "system message")
     max_new_tokens: int = option(200, "longest answer, in tokens")
@@ -112,7 +112,7 @@ def main(argv=None):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        model, tokenizer = load_model(config.model or newest_model(ROOT / "checkpoints", "run"))
+        model, tokenizer = open_model(config.model or newest_model(ROOT / "checkpoints", "run"))
         model.to(pick_device(config.device))
         generator = torch.Generator(model.device).manual_seed(config.seed)
         if config.prompt:

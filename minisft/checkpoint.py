@@ -38,23 +38,26 @@ def write_atomically(path, content):
             os.close(folder)
 
 
-def _save(path, kind, content):
+def write_file(path, kind, content):
+    """Write tensors and plain values as a file of some kind."""
     buffer = io.BytesIO()  # not straight to the file: torch would put the file's name into the bytes
     torch.save({"kind": kind, **content}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def _load(path, kind):
+def read_file(path, *kinds):
+    """The content of a file of one of these kinds, as "kind" says; ValueError if it is missing, damaged, or another."""
+    path, expected = Path(path), " or ".join(map(repr, kinds))
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; expected a file of kind '{kind}'")
+        raise ValueError(f"{path} does not exist; expected a file of kind {expected}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch answers damage with almost any
         reason = str(error).split("\n")[0][:120]
         raise ValueError(f"{path} is not a file that minisft wrote, or it is damaged ({reason})") from None
     found = content.get("kind", "another program's file") if isinstance(content, dict) else type(content).__name__
-    if found != kind:
-        raise ValueError(f"{path} holds {found!r}, expected {kind!r}")
+    if found not in kinds:
+        raise ValueError(f"{path} holds {found!r}, expected {expected}")
     return content
 
 
@@ -64,7 +67,7 @@ def save_model(path, model, tokenizer, dtype=None):
     Read again they are float32, whatever they were on disk.
     """
     weights = {name: weight.to(dtype or weight.dtype) for name, weight in _on_cpu(model.state_dict()).items()}
-    _save(path, MODEL, {"config": asdict(model.config), "weights": weights, "tokenizer": tokenizer.to_dict()})
+    write_file(path, MODEL, {"config": asdict(model.config), "weights": weights, "tokenizer": tokenizer.to_dict()})
 
 
 def load_model(path):
@@ -74,7 +77,11 @@ def load_model(path):
     """
     path = Path(path)
     path = path / "model.pt" if path.is_dir() else path
-    content = _load(path, MODEL)
+    return model_in(read_file(path, MODEL), path)
+
+
+def model_in(content, path):
+    """(model in evaluation mode, tokenizer) of a model file's content; path: for messages."""
     try:
         model = GPT(GPTConfig(**content["config"]))
         model.load_state_dict(content["weights"])
@@ -85,7 +92,7 @@ def load_model(path):
 
 def save_state(path, model, optimizer, step, settings):
     """Write all that `load_state` needs. settings: plain values that say which training this is, and its history."""
-    _save(path, STATE, {
+    write_file(path, STATE, {
         "weights": _on_cpu(model.state_dict()), "optimizer": optimizer.state_dict(), "step": step,
         "settings": settings, "cpu_random": torch.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -94,7 +101,7 @@ def save_state(path, model, optimizer, step, settings):
 
 def read_state(path):
     """The content of a file that `save_state` wrote; ValueError if it is missing, damaged, or something else."""
-    return _load(Path(path), STATE)
+    return read_file(path, STATE)
 
 
 def restore(state, model, optimizer):

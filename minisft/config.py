@@ -19,9 +19,9 @@ def shipped(name):
     return os.path.relpath(ROOT / name)
 
 
-def option(default, help, choices=None):
-    """A field with a help line; the help line says the unit."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def option(default, help, choices=None, metavar="FILE"):
+    """A field with a help line; the help line says the unit. metavar: what stands for the values of a tuple."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,7 +49,7 @@ def _flag(field):
         kind, several = str, True
     shown = " ".join(field.default) if several else field.default
     default = f" (default: {shown})" if shown not in ("", None) else ""
-    metavar = None if choices else "FILE" if several else {str: "TEXT", int: "N", float: "X"}[kind]
+    metavar = None if choices else field.metadata["metavar"] if several else {str: "TEXT", int: "N", float: "X"}[kind]
     return {"type": kind, "default": field.default, "choices": choices, "nargs": "+" if several else None,
             "metavar": metavar, "help": (help + default).replace("%", "%%")}
 
@@ -77,3 +77,30 @@ def at_least(settings, **least):
     for name, value in least.items():
         if getattr(settings, name) is not None and not getattr(settings, name) >= value:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(settings, name)}")
+
+
+def from_assignments(cls, words):
+    """A `cls` from words such as "r=4" or "targets=attn.c_attn,mlp.c_fc"; ValueError says which settings there are.
+
+    >>> from_assignments(dataclasses.make_dataclass("Example", [("r", int, 8), ("deep", bool, False)]), ["deep=yes"])
+    Example(r=8, deep=True)
+    """
+    fields, values = {field.name: field for field in dataclasses.fields(cls)}, {}
+    readers = {bool: {"yes": True, "no": False}.__getitem__, tuple: lambda text: tuple(text.split(","))}
+    known = ", ".join(f"{name}={_plain(field.default)}" for name, field in fields.items())
+    for word in words:
+        name, equals, text = word.partition("=")
+        if name not in fields or not equals:
+            raise ValueError(f"{word!r} is none of the settings there are: {known}")
+        try:
+            values[name] = readers.get(fields[name].type, fields[name].type)(text)
+        except (KeyError, ValueError):
+            raise ValueError(f"{name} cannot be {text!r}; a setting looks like {name}={_plain(fields[name].default)}"
+                             ) from None
+    return cls(**values)
+
+
+def _plain(value):
+    """A setting as it is written after the equals sign."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else (
+        ",".join(value) if isinstance(value, tuple) else str(value))

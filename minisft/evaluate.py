@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from minisft.batching import length_buckets, pad, prepare
-from minisft.checkpoint import load_model
 from minisft.config import ROOT, at_least, option, parse, shipped
 from minisft.conversation import Conversation, render, render_prompt
 from minisft.generate import generate
 from minisft.loss import sft_loss
+from minisft.models import open_model
 from minisft.records import read_records
 from minisft.run import newest_model
 from minisft.tokenizer import END_OF_TURN
@@ -170,7 +170,7 @@ def paired_bootstrap(before, after, draws=2000, seed=0):
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    model: str = option("", "model file or run folder to evaluate; by default the newest run in checkpoints/")
+    model: str = option("", "run folder or file, GPT-2 or PEFT folder; by default the newest run in checkpoints/")
     data: tuple = option(TEST_FILES, "files to evaluate on, in any format that training takes")
     show: int = option(0, "number of wrong answers to print for each split")
     device: str = option("auto", "auto, cpu, cuda, mps, ...: where to compute; auto takes a GPU if there is one")
@@ -194,7 +194,7 @@ def pick_device(name):
 
 def evaluate(config):
     """Print the tables of exact match and loss."""
-    model, tokenizer = load_model(config.model or newest_model(ROOT / "checkpoints", "run"))
+    model, tokenizer = open_model(config.model or newest_model(ROOT / "checkpoints", "run"))
     model.to(pick_device(config.device))
     records, _ = read_records(config.data)
     answers = answer_all(model, tokenizer, records)

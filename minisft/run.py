@@ -2,7 +2,7 @@
 
     state.pt     the last saved step: weights, optimizer, random state, settings
     log.jsonl    one line for each step
-    model.pt     the model, once training is done
+    model.pt     the model, once training is done; or delta.pt, what a method has added to its base
 
 The data of a step depend on its number alone, so a resumed run sees what the first would have seen; what the first run
 did after its last save is done again. Base and data are read again from the paths that were given, so resume in the
@@ -24,6 +24,7 @@ from tqdm import tqdm
 from minisft.checkpoint import read_state, restore, save_state, write_atomically
 from minisft.loop import train_steps
 
+TUNED = ("model.pt", "delta.pt")  # what a finished run leaves, one or the other
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -58,7 +59,7 @@ def new_folder(parent, name):
 def newest_folder(parent, name):
     """The unfinished run among parent/name-1, parent/name-2, ... that was saved last; ValueError if there is none."""
     found = [path.parent for path in Path(parent).glob(f"{name}-*/state.pt")
-             if not (path.parent / "model.pt").exists()]
+             if not any((path.parent / name).exists() for name in TUNED)]
     if not found:
         raise ValueError(f"no unfinished run in {parent}; name one with --out, or start one without --resume")
     return max(found, key=lambda folder: (folder / "state.pt").stat().st_mtime)
@@ -66,7 +67,7 @@ def newest_folder(parent, name):
 
 def newest_model(parent, name):
     """The model of the run parent/name-* that was finished last; ValueError if there is none."""
-    models = list(Path(parent).glob(f"{name}-*/model.pt"))
+    models = [path for file in TUNED for path in Path(parent).glob(f"{name}-*/{file}")]
     if not models:
         raise ValueError(f"no tuned model in {parent} yet; make one with `python -m minisft.train`, or name one with "
                          "--model")
@@ -85,7 +86,7 @@ def check_unused(folder):
     """ValueError if the folder already holds a run, or is none."""
     if Path(folder).is_file():
         raise ValueError(f"--out {folder} is a file; name a folder")
-    for name in ("state.pt", "model.pt", "log.jsonl"):
+    for name in ("state.pt", "log.jsonl", *TUNED):
         if (Path(folder) / name).exists():
             raise ValueError(f"{folder} already holds a run; go on with it by --resume, or choose another --out")
 

@@ -16,11 +16,12 @@ from shlex import quote
 import torch
 
 from minisft.batching import prepare, step_batches
-from minisft.checkpoint import load_model, save_model
-from minisft.config import ROOT, at_least, option, parse, shipped
+from minisft.config import ROOT, at_least, from_assignments, option, parse, shipped
 from minisft.evaluate import TEST_FILES, pick_device
 from minisft.loop import NonFiniteLoss, train_steps
+from minisft.models import open_model, save_tuned
 from minisft.optim import AdamW, parameter_groups, warmup_cosine
+from minisft.peft import METHODS, add_peft, describe_parameters, has_peft
 from minisft.records import read_records
 from minisft.report import assess, write_report
 from minisft.run import (
@@ -34,6 +35,8 @@ from minisft.run import (
 )
 
 TRAIN_FILES = (shipped("data/train.jsonl"),)
+FULL_LR = 5e-4
+RATES = ", ".join([f"{FULL_LR:g}", *(f"{name} {config.lr:g}" for name, config in METHODS.items())])
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,18 @@ class TrainConfig:
     data: tuple = option(TRAIN_FILES, "training files: Alpaca, ShareGPT, messages, prompt/completion or text rows")
     eval: tuple = option((), "files to evaluate on before and after; by default the shipped test files for the shipped "
                              "data, and for your own every 20th row, which is then not trained on")
-    base: str = option(shipped("checkpoints/base.pt"), "base model: a file, or a run folder")
+    base: str = option(shipped("checkpoints/base.pt"), "base model: a file, a run folder, or a GPT-2 folder")
+    method: str = option("full", "what is trained: all weights, or what a method adds to them",
+                         choices=("full", *METHODS))
+    settings: tuple = option((), "settings of the method; a wrong one is answered with all there are",
+                             metavar="NAME=VALUE")
     out: str = option("", "run folder; by default checkpoints/run-1, run-2, ...")
     steps: int | None = option(None, "optimizer steps, instead of --epochs; by default what 2 epochs take")
     epochs: float | None = option(None, "passes over the data; by default 2, unless --steps is given")
     batch_size: int = option(32, "conversations in an optimizer step")
     accumulate: int = option(1, "compute a step in this many parts, to save memory; the result is the same")
-    lr: float = option(5e-4, "highest learning rate; warm-up over the first 5% of steps, then cosine to 0")
+    lr: float | None = option(None, "highest learning rate; warm-up over the first 5% of steps, then cosine to 0 "
+                                    f"(default: {RATES})")
     weight_decay: float = option(0.01, "decay of matrices per step, times the learning rate")
     seed: int = option(0, "random seed of data order and dropout")
     pack: bool = option(False, "put several conversations into one row, kept apart, instead of padding each one")
@@ -63,6 +71,17 @@ class TrainConfig:
             raise ValueError(f"--epochs must be above 0, got {self.epochs}")
         if self.steps and self.epochs:
             raise ValueError("--steps and --epochs both say how long to train; give one of them")
+        self.peft()
+
+    def peft(self):
+        """The config of the method, or None; ValueError for a setting that it does not have."""
+        if self.method in METHODS:
+            return from_assignments(METHODS[self.method], self.settings)
+        if self.settings:
+            raise ValueError(f"--settings are those of a method; name one with --method ({', '.join(METHODS)})")
+
+    def highest_lr(self):
+        return self.lr if self.lr is not None else METHODS[self.method].lr if self.method in METHODS else FULL_LR
 
 
 def load_data(config):
@@ -86,7 +105,7 @@ def load_data(config):
 def recipe(model, examples, steps, config):
     """What the loop needs beside the model: (optimizer, lr_at, windows_from)."""
     optimizer = AdamW(parameter_groups(model, config.weight_decay))
-    lr_at = warmup_cosine(config.lr, steps, warmup=ceil(steps / 20))
+    lr_at = warmup_cosine(config.highest_lr(), steps, warmup=ceil(steps / 20))
 
     def windows_from(start):
         return step_batches(examples, config.batch_size, config.seed, accumulate=config.accumulate,
@@ -116,8 +135,14 @@ def train(config):
     elif config.out:
         check_unused(config.out)
     torch.manual_seed(config.seed)
-    model, tokenizer = load_model(config.base)
+    model, tokenizer = open_model(config.base)
+    if has_peft(model):
+        raise ValueError(f"{config.base} is a base with what a method added; make it one model first: "
+                         f"python -m minisft.export --model {quote(config.base)} --merge")
     model.to(pick_device(config.device))
+    if method := config.peft():
+        model = add_peft(model, method, tokenizer)
+        print(describe_parameters(model))
     train_records, eval_records = load_data(config)
     examples, notes = prepare(train_records, tokenizer, model.config.block_size)
     if not examples:
@@ -139,7 +164,7 @@ def train(config):
                     dtype=config.dtype):
         print(f"stopped and saved; go on with: python -m minisft.train --resume --out {quote(str(folder))}")
         return folder
-    save_model(f"{folder}/model.pt", model, tokenizer)
+    save_tuned(folder, model, tokenizer, config.base)
     after = assess(model, tokenizer, eval_records)
     write_report(folder, asdict(config), before, after)
     return folder

@@ -38,11 +38,12 @@ def byte_characters():
     return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
-def _read_json(path):
+def read_json(path):
+    """The content of a JSON file; ValueError if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error}); a GPT-2 folder needs it") from None
+        raise ValueError(f"{path} cannot be read as JSON ({error}); the folder is not whole without it") from None
 
 
 def read_weights(folder, name):
@@ -66,7 +67,7 @@ def load_gpt2(folder):
     ValueError for a model of another kind, for missing or unknown weights, and for a vocabulary that does not fit.
     """
     folder = Path(folder)
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     for name, expected in EXPECTED.items():
         if config.get(name, expected) != expected or name == "model_type" and name not in config:
             raise ValueError(f"{folder}/config.json: {name} is {config.get(name)!r}, expected {expected!r}; "
@@ -90,7 +91,7 @@ def load_gpt2(folder):
 def read_tokenizer(folder):
     """The tokenizer of vocab.json and merges.txt, with the chat's special tokens after <|endoftext|>."""
     folder = Path(folder)
-    vocabulary = _read_json(folder / "vocab.json")
+    vocabulary = read_json(folder / "vocab.json")
     byte_of = byte_characters()
     ranked = sorted(vocabulary, key=vocabulary.get)
     added = [token for token in ranked if token in SPECIAL_TOKENS]
@@ -137,19 +138,20 @@ def save_gpt2(folder, model, tokenizer):
     torch.save(weights, folder / "pytorch_model.bin")
     sizes = {theirs: getattr(config, ours) for ours, theirs in SIZES.items()}
     dropout = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), config.dropout)
-    _write_json(folder / "config.json", EXPECTED | sizes | dropout | {
+    write_json(folder / "config.json", EXPECTED | sizes | dropout | {
         "architectures": ["GPT2LMHeadModel"], "bos_token_id": start, "eos_token_id": end, "n_inner": None,
         "torch_dtype": str(model.wte.weight.dtype).removeprefix("torch.")})
-    _write_json(folder / "generation_config.json", {
+    write_json(folder / "generation_config.json", {
         "bos_token_id": start, "do_sample": False, "eos_token_id": [end, start], "pad_token_id": start})
-    _write_json(folder / "tokenizer.json", tokenizer_json(tokenizer))
-    _write_json(folder / "tokenizer_config.json", {
+    write_json(folder / "tokenizer.json", tokenizer_json(tokenizer))
+    write_json(folder / "tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END_OF_TEXT, "eos_token": END_OF_TURN,
         "pad_token": END_OF_TEXT, "chat_template": CHAT_TEMPLATE, "clean_up_tokenization_spaces": False,
         "model_max_length": config.block_size})
 
 
-def _write_json(path, content):
+def write_json(path, content):
+    """Write a JSON file as people read it."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

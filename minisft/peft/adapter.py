@@ -11,6 +11,7 @@ place is the same, at the end of the sub-layer. Source: Houlsby et al. 2019, sec
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ SUBLAYER_ENDS = ("attn.c_proj", "mlp.c_proj")
 class AdapterConfig:
     """bottleneck: m, its width; layer_norms: train the model's LayerNorms too; targets: the layers they follow."""
 
+    lr: ClassVar[float] = 0.005  # highest learning rate that suits it
     bottleneck: int = 16
     layer_norms: bool = False
     targets: tuple = SUBLAYER_ENDS

@@ -3,6 +3,7 @@
     model = add_peft(model, config)   freezes the model and adds what the method trains
     model = remove_peft(model)        the model as it was
     merge(model), unmerge(model)      LoRA: put the change into the weights, and take it out to the bit
+    finish(model)                     drop what only training needs
 
 Everything added holds what it wraps as `.base`, so nothing of the model is lost; who trains, generates or evaluates
 uses what `add_peft` returns like the model itself.
@@ -10,11 +11,16 @@ uses what `add_peft` returns like the model itself.
 Notes: 参数高效的模型微调 (parameter-efficient tuning).
 """
 
-from minisft.peft.adapter import Adapted, TunedLayerNorm
+from dataclasses import replace
+
+from minisft.peft.adapter import Adapted, AdapterConfig, TunedLayerNorm
 from minisft.peft.layers import unwrap_layers
-from minisft.peft.lora import LoRALinear
+from minisft.peft.lora import LoRAConfig, LoRALinear
+from minisft.peft.prefix import Prefix, PrefixConfig
+from minisft.peft.prompt import PromptConfig
 from minisft.peft.virtual import Virtual
 
+METHODS = {"lora": LoRAConfig, "adapter": AdapterConfig, "prefix": PrefixConfig, "prompt": PromptConfig}
 WRAPPERS = (LoRALinear, Adapted, TunedLayerNorm)
 
 
@@ -24,24 +30,43 @@ def add_peft(model, config, tokenizer=None):
     config: LoRAConfig, AdapterConfig, PrefixConfig or PromptConfig; tokenizer: needed to start from a text.
     ValueError if the model has been given a method already.
     """
-    if isinstance(model, Virtual) or any(isinstance(module, WRAPPERS) for module in model.modules()):
+    if has_peft(model):
         raise ValueError("this model has a tuning method already; take it off first: remove_peft(model)")
     model.requires_grad_(False)
-    return config.wrap_model(model, tokenizer)
+    model = config.wrap_model(model, tokenizer)
+    model.peft_config = config
+    return model
 
 
-def remove_peft(model):
-    """The model without any method, its parameters trainable again."""
+def has_peft(model):
+    return getattr(model, "peft_config", None) is not None
+
+
+def remove_peft(model, keep_merged=False):
+    """The model without any method, its parameters trainable again; keep_merged: what is merged stays in them."""
     if isinstance(model, Virtual):
         model = model.base
-    if any(layer.before_merge is not None for layer in lora_layers(model)):
+    if is_merged(model) and not keep_merged:
         unmerge(model)
     unwrap_layers(model, WRAPPERS)
+    model.peft_config = None
     return model.requires_grad_(True)
+
+
+def finish(model):
+    """What only training needs goes: the network of a prefix."""
+    if isinstance(model, Prefix) and model.network is not None:
+        model.drop_network()
+        model.peft_config = replace(model.peft_config, hidden=0)
+    return model
 
 
 def lora_layers(model):
     return [module for module in model.modules() if isinstance(module, LoRALinear)]
+
+
+def is_merged(model):
+    return any(layer.before_merge is not None for layer in lora_layers(model))
 
 
 def _each(model, what):

@@ -12,6 +12,7 @@ Source: Hu et al. 2021 (LoRA), section 4.1. Notes: 低秩适配 (low-rank adapta
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from minisft.peft.layers import LINEAR_LAYERS, check_targets, wrap_layers
 class LoRAConfig:
     """targets: ends of the names of linear layers; r: rank; alpha: scale, see above; dropout: on the input of A."""
 
+    lr: ClassVar[float] = 0.005  # highest learning rate that suits it
     targets: tuple = LINEAR_LAYERS
     r: int = 8
     alpha: float = 16.0

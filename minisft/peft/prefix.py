@@ -13,6 +13,7 @@ Source: Li and Liang 2021, section 4. Notes: 前缀微调 (prefix tuning).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from minisft.peft.virtual import Virtual
 class PrefixConfig:
     """P: length; hidden: width of the network, 0 for none; text: words from whose activations it starts."""
 
+    lr: ClassVar[float] = 0.02  # highest learning rate that suits it
     P: int = 10
     hidden: int = 0
     text: str = ""

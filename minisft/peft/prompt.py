@@ -6,6 +6,7 @@ Source: Lester et al. 2021, section 2. Notes: 提示微调 (prompt tuning).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from minisft.peft.virtual import Virtual
 class PromptConfig:
     """P: length; start: "random", "vocabulary" (rows of random tokens), or "text", with the text in `text`."""
 
+    lr: ClassVar[float] = 0.03  # highest learning rate that suits it
     P: int = 20
     start: str = "vocabulary"
     text: str = ""

@@ -1,0 +1,42 @@
+"""Any model that a path can name, opened; a tuned one, kept.
+
+    run folder or file of ours      model.pt, or delta.pt with the base it was trained on
+    GPT-2 folder                    config.json and weights, as transformers writes them
+    PEFT folder                     adapter_config.json and weights, as the library peft writes them
+"""
+
+from pathlib import Path
+
+from minisft.checkpoint import MODEL, model_in, read_file, save_model
+from minisft.interop import is_gpt2, is_peft, load_gpt2, load_peft, peft_base
+from minisft.peft import has_peft, save_delta
+from minisft.peft.files import DELTA, base_of, put_delta
+from minisft.run import TUNED
+
+
+def open_model(path):
+    """(model in evaluation mode, tokenizer) of a path. ValueError says what is wrong with it."""
+    path = Path(path)
+    if path.is_dir() and is_peft(path):
+        model, tokenizer = open_model(peft_base(path))
+        return load_peft(path, model), tokenizer
+    if path.is_dir() and is_gpt2(path):
+        return load_gpt2(path)
+    if path.is_dir():
+        path = path / next((name for name in TUNED if (path / name).is_file()), TUNED[0])
+    content = read_file(path, MODEL, DELTA)
+    if content["kind"] == MODEL:
+        return model_in(content, path)
+    try:
+        model, tokenizer = open_model(base_of(content))
+    except ValueError as error:
+        raise ValueError(f"the base of {path} cannot be opened: {error}") from None
+    return put_delta(content, path, model, tokenizer), tokenizer
+
+
+def save_tuned(folder, model, tokenizer, base):
+    """Write model.pt, or the delta alone if a method was added to the model of the path `base`."""
+    if has_peft(model):
+        save_delta(f"{folder}/{TUNED[1]}", model, base)
+    else:
+        save_model(f"{folder}/{TUNED[0]}", model, tokenizer)

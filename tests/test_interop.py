@@ -90,6 +90,24 @@ def test_another_kind_of_model_is_refused(gpt2_folder, tmp_path, change, message
         load_gpt2(tmp_path)
 
 
+def test_a_damaged_folder_is_refused(tmp_path):
+    model, tokenizer = GPT(GPTConfig(261, 8, 1, 1, 4)), Tokenizer([bytes([byte]) for byte in range(256)])
+    for name, content, message in (
+            ("config.json", '{"model_type": "gpt2"}', "vocab_size is None, expected a number"),
+            ("config.json", "{", "cannot be read as JSON"), ("pytorch_model.bin", "", "the weights cannot be read"),
+            ("tokenizer.json", '{"model": {"vocab": {"▁": 0, "<|endoftext|>": 1}}, "added_tokens": [], '
+                               '"pre_tokenizer": {"type": "ByteLevel"}}', "stands for no byte")):
+        save_gpt2(tmp_path, model, tokenizer)
+        load_gpt2(tmp_path)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            load_gpt2(tmp_path)
+    save_gpt2(tmp_path / "whole", model, tokenizer)
+    (tmp_path / "whole" / "pytorch_model.bin").unlink()
+    with pytest.raises(ValueError, match=r"holds neither model\.safetensors nor pytorch_model\.bin"):
+        load_gpt2(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("of", ["the town's tokenizer", "GPT-2's"])
 def test_what_is_exported_transformers_loads_and_says_the_same(of, gpt2_folder, tmp_path):
     if of == "GPT-2's":
@@ -121,3 +139,5 @@ def test_a_model_comes_back_from_its_own_export(tmp_path):
     ids = torch.randint(tokenizer.vocab_size, (2, 30))
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     assert (theirs(ids).logits - model(ids)).abs().max() < 1e-4
+    again, its_tokenizer = load_gpt2(tmp_path)
+    assert torch.equal(again(ids), model(ids)) and its_tokenizer.to_dict() == tokenizer.to_dict()

@@ -112,15 +112,16 @@ def test_a_method_comes_off_and_another_goes_on(config):
 
 
 def test_merging_is_what_the_change_was_and_unmerging_restores_the_bits():
-    model, ids = tuned(ALL["lora"]), random_ids(3, 9)
+    model, ids, base = tuned(ALL["lora"]), random_ids(3, 9), snapshot(tiny_model())
     before, expected = snapshot(model), model(ids)
     for _ in range(2):
         merge(model)
-        assert (model(ids) - expected).abs().max() < 1e-12 and difference(before, snapshot(model)) > 0.01
+        assert (model(ids) - expected).abs().max() < 1e-12 and difference(base, snapshot(model)) > 0.01
         with pytest.raises(ValueError, match="merged already"):
             merge(model)
         unmerge(model)
-        assert difference(before, snapshot(model)) == 0
+        assert difference(before, snapshot(model)) == 0 and torch.equal(model(ids), expected)
+    assert difference(base, snapshot(remove_peft(merge(model)))) == 0
     with pytest.raises(ValueError, match="not merged"):
         unmerge(model)
     with pytest.raises(ValueError, match="only LoRA"):

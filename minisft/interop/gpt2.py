@@ -1,4 +1,4 @@
-"""GPT-2 folders as transformers reads and writes them: config.json, weights, vocab.json and merges.txt.
+"""GPT-2 folders as transformers reads and writes them: config.json, weights, and the tokenizer.
 
 Their four linear weights are stored [in, out], ours [out, in]; everything else has the same name and shape. Their
 vocabulary ends with <|endoftext|>, our first special token; the chat's others come after it, and the embedding grows
@@ -46,19 +46,21 @@ def read_json(path):
         raise ValueError(f"{path} cannot be read as JSON ({error}); the folder is not whole without it") from None
 
 
-def read_weights(folder, name):
-    """Tensors of `name`.safetensors or `name`.bin in a folder; ValueError if there is neither."""
-    folder = Path(folder)
-    safe, pickled = folder / f"{name}.safetensors", folder / f"{name}.bin"
-    if safe.is_file():
-        try:
-            from safetensors.torch import load_file
-        except ImportError:
-            raise ValueError(f"{safe} needs the package safetensors: pip install safetensors") from None
-        return load_file(safe)
-    if not pickled.is_file():
+def read_weights(folder, safe, pickled):
+    """Tensors of one of two files in a folder, a .safetensors and a .bin; ValueError if there is neither."""
+    safe, pickled = Path(folder) / safe, Path(folder) / pickled
+    if not safe.is_file() and not pickled.is_file():
         raise ValueError(f"{folder} holds neither {safe.name} nor {pickled.name}")
-    return torch.load(pickled, map_location="cpu", weights_only=True)
+    try:
+        if safe.is_file():
+            from safetensors.torch import load_file
+            return load_file(safe)
+        return torch.load(pickled, map_location="cpu", weights_only=True)
+    except ImportError:
+        raise ValueError(f"{safe} needs the package safetensors: pip install safetensors") from None
+    except Exception as error:  # both libraries answer damage with almost any
+        reason = str(error).split("\n")[0][:120]
+        raise ValueError(f"{folder}: the weights cannot be read ({reason})") from None
 
 
 def load_gpt2(folder):
@@ -72,13 +74,16 @@ def load_gpt2(folder):
         if config.get(name, expected) != expected or name == "model_type" and name not in config:
             raise ValueError(f"{folder}/config.json: {name} is {config.get(name)!r}, expected {expected!r}; "
                              "only GPT-2 models can be read")
+    missing = [name for name in SIZES.values() if not isinstance(config.get(name), int)]
+    if missing:
+        raise ValueError(f"{folder}/config.json: {missing[0]} is {config.get(missing[0])!r}, expected a number")
     if config.get("n_inner") not in (None, 4 * config["n_embd"]):
         raise ValueError(f"{folder}/config.json: n_inner is {config['n_inner']}, expected 4 n_embd")
     tokenizer = read_tokenizer(folder)
     model = GPT(GPTConfig(**{ours: config[theirs] for ours, theirs in SIZES.items()},
                           dropout=config.get("resid_pdrop", 0.0)))
     weights = {name.removeprefix("transformer."): weight for name, weight in read_weights(
-        folder, "model" if (folder / "model.safetensors").is_file() else "pytorch_model").items()
+        folder, "model.safetensors", "pytorch_model.bin").items()
         if not name.endswith(BUFFERS) and name != "lm_head.weight"}
     weights = {name: weight.T if name.endswith(TRANSPOSED) else weight for name, weight in weights.items()}
     try:
@@ -89,16 +94,36 @@ def load_gpt2(folder):
 
 
 def read_tokenizer(folder):
-    """The tokenizer of vocab.json and merges.txt, with the chat's special tokens after <|endoftext|>."""
+    """The tokenizer of vocab.json and merges.txt, or of tokenizer.json; what it lacks of the chat's tokens is added.
+
+    Merges follow the order of ids, as they do in GPT-2's files. ValueError for a vocabulary of another kind.
+    """
     folder = Path(folder)
-    vocabulary = read_json(folder / "vocab.json")
+    path, pattern = folder / "vocab.json", PATTERN
+    if path.is_file() or not (folder / "tokenizer.json").is_file():
+        vocabulary = read_json(path)
+    else:
+        path = folder / "tokenizer.json"
+        content = read_json(path)
+        vocabulary = content["model"]["vocab"] | {token["content"]: token["id"] for token in content["added_tokens"]}
+        pattern = _pattern(content["pre_tokenizer"])
     byte_of = byte_characters()
-    ranked = sorted(vocabulary, key=vocabulary.get)
-    added = [token for token in ranked if token in SPECIAL_TOKENS]
-    ranked = [token for token in ranked if token not in SPECIAL_TOKENS]
-    if added[:1] != [END_OF_TEXT] or vocabulary[END_OF_TEXT] != len(ranked):
-        raise ValueError(f"{folder}/vocab.json: {END_OF_TEXT} must be the last of the tokens, and it is not")
-    return Tokenizer([bytes(byte_of[character] for character in token) for token in ranked], PATTERN)
+    ranked = [token for token in sorted(vocabulary, key=vocabulary.get) if token not in SPECIAL_TOKENS]
+    ids = {token: len(ranked) + i for i, token in enumerate(SPECIAL_TOKENS)}
+    wrong = [token for token in SPECIAL_TOKENS if vocabulary.get(token, ids[token]) != ids[token]]
+    if END_OF_TEXT not in vocabulary or wrong:
+        raise ValueError(f"{path}: {END_OF_TEXT} must be the last of the tokens, followed at most by the chat's, and "
+                         "it is not")
+    try:
+        return Tokenizer([bytes(byte_of[character] for character in token) for token in ranked], pattern)
+    except KeyError as error:
+        raise ValueError(f"{path}: {error} stands for no byte; expected GPT-2's byte-level tokens") from None
+
+
+def _pattern(step):
+    """The expression that cuts text into pieces, out of a pre-tokenizer; GPT-2's own, if it names none."""
+    steps = step.get("pretokenizers", [step])
+    return next((each["pattern"]["Regex"] for each in steps if each["type"] == "Split"), PATTERN)
 
 
 @torch.no_grad()

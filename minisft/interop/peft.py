@@ -54,16 +54,21 @@ def load_peft(folder, model):
     for name, value in config.items():
         if value not in PLAIN[name] if name in PLAIN else value and name not in UNDERSTOOD:
             raise ValueError(f"{path}: {name} is {value!r}, which cannot be computed here")
-    kind, weights = config.get("peft_type"), read_weights(folder, "adapter_model")
-    if kind == "LORA":
-        weights, targets = _our_lora(weights, path)
-        method = LoRAConfig(targets, config["r"], config["lora_alpha"], config["lora_dropout"], config["use_rslora"])
-    elif kind == "PREFIX_TUNING":
-        method = PrefixConfig(config["num_virtual_tokens"])
-    elif kind == "PROMPT_TUNING":
-        method = PromptConfig(config["num_virtual_tokens"])
-    else:
-        raise ValueError(f"{path}: peft_type is {kind!r}, expected LORA, PREFIX_TUNING or PROMPT_TUNING")
+    kind, weights = config.get("peft_type"), read_weights(
+        folder, "adapter_model.safetensors", "adapter_model.bin")
+    try:
+        if kind == "LORA":
+            weights, targets = _our_lora(weights, path)
+            method = LoRAConfig(targets, config["r"], config["lora_alpha"], config.get("lora_dropout", 0.0),
+                                config.get("use_rslora", False))
+        elif kind == "PREFIX_TUNING":
+            method = PrefixConfig(config["num_virtual_tokens"])
+        elif kind == "PROMPT_TUNING":
+            method = PromptConfig(config["num_virtual_tokens"])
+        else:
+            raise ValueError(f"{path}: peft_type is {kind!r}, expected LORA, PREFIX_TUNING or PROMPT_TUNING")
+    except KeyError as error:
+        raise ValueError(f"{path}: {error} is missing") from None
     if kind in SINGLE:
         weights = {SINGLE[kind] if name == "prompt_embeddings" else name: weight for name, weight in weights.items()}
     return put_weights(add_peft(model, method), weights, folder)

@@ -13,6 +13,8 @@ Notes: 参数高效的模型微调 (parameter-efficient tuning).
 
 from dataclasses import replace
 
+import torch
+
 from minisft.peft.adapter import Adapted, AdapterConfig, TunedLayerNorm
 from minisft.peft.layers import unwrap_layers
 from minisft.peft.lora import LoRAConfig, LoRALinear
@@ -49,7 +51,7 @@ def remove_peft(model, keep_merged=False):
     if is_merged(model) and not keep_merged:
         unmerge(model)
     unwrap_layers(model, WRAPPERS)
-    model.peft_config = None
+    model.peft_config = model.merged = None
     return model.requires_grad_(True)
 
 
@@ -61,31 +63,38 @@ def finish(model):
     return model
 
 
-def lora_layers(model):
-    return [module for module in model.modules() if isinstance(module, LoRALinear)]
-
-
 def is_merged(model):
-    return any(layer.before_merge is not None for layer in lora_layers(model))
+    return getattr(model, "merged", None) is not None
 
 
-def _each(model, what):
-    layers = lora_layers(model)
+@torch.no_grad()
+def merge(model):
+    """Put LoRA's change into the weights it belongs to; the model then runs as if it had never been apart.
+
+    ValueError if it is there already, or if there is no LoRA.
+    """
+    if is_merged(model):
+        raise ValueError("this model is merged already; a second merge would add its change twice")
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, LoRALinear)]
     if not layers:
-        raise ValueError("there is nothing to merge or unmerge: only LoRA changes weights, and this model has none")
-    for layer in layers:
-        getattr(layer, what)()
+        raise ValueError("there is nothing to merge: only LoRA changes weights, and this model has none")
+    model.merged = [(name, layer, layer.base.weight.clone()) for name, layer in layers]
+    for name, layer in layers:
+        layer.base.weight.copy_(layer.merged_weight())
+        model.set_submodule(name, layer.base)
     return model
 
 
-def merge(model):
-    """Put LoRA's change into the weights it belongs to. ValueError if it is there, or if there is no LoRA."""
-    return _each(model, "merge")
-
-
+@torch.no_grad()
 def unmerge(model):
-    """The weights as they were before `merge`, to the bit."""
-    return _each(model, "unmerge")
+    """The weights as they were before `merge`, to the bit, and LoRA beside them. ValueError if it is not merged."""
+    if not is_merged(model):
+        raise ValueError("this model is not merged")
+    for name, layer, before in model.merged:
+        layer.base.weight.copy_(before)
+        model.set_submodule(name, layer)
+    model.merged = None
+    return model
 
 
 def delta(model):

@@ -60,30 +60,16 @@ class LoRALinear(nn.Module):
         like = {"dtype": base.weight.dtype, "device": base.weight.device}
         self.A = nn.Parameter(torch.empty(config.r, inputs, **like).uniform_(-inputs ** -0.5, inputs ** -0.5))
         self.B = nn.Parameter(torch.zeros(out, config.r, **like))
-        self.before_merge = None  # the weight's own bits, while the change is merged into it
 
     def forward(self, x):
         h = self.base(x)
-        if self.before_merge is not None:
-            return h
         if self.dropout and self.training:
             x = F.dropout(x, self.dropout)
         return h + self.scale * F.linear(F.linear(x, self.A), self.B)  # (..., in) -> (..., r) -> (..., out)
 
     @torch.no_grad()
-    def merge(self):
-        """W_0 <- W_0 + (alpha / r) B A, summed in float32 at least. ValueError if it is merged already."""
-        if self.before_merge is not None:
-            raise ValueError("this layer is merged already; a second merge would add its change twice")
+    def merged_weight(self):
+        """W_0 + (alpha / r) B A, summed in float32 at least: (out, in)."""
         W = self.base.weight
-        self.before_merge = W.detach().clone()
         exact = torch.promote_types(W.dtype, torch.float32)
-        W.copy_(W.to(exact) + self.scale * self.B.to(exact) @ self.A.to(exact))
-
-    @torch.no_grad()
-    def unmerge(self):
-        """W_0 as it was, to the bit. ValueError if it is not merged."""
-        if self.before_merge is None:
-            raise ValueError("this layer is not merged")
-        self.base.weight.copy_(self.before_merge)
-        self.before_merge = None
+        return (W.to(exact) + self.scale * self.B.to(exact) @ self.A.to(exact)).to(W.dtype)

@@ -1,0 +1,186 @@
+"""Deltas on disk: kilobytes, strict, bound to their base, several on one; and the commands that use them."""
+
+import json
+
+import pytest
+import torch
+from conftest import random_ids, snapshot, tiny_model
+
+from minisft import chat, evaluate, train
+from minisft.checkpoint import load_model, save_model
+from minisft.config import from_assignments
+from minisft.models import open_model
+from minisft.peft import (
+    METHODS,
+    AdapterConfig,
+    LoRAConfig,
+    PrefixConfig,
+    PromptConfig,
+    add_peft,
+    delta,
+    load_delta,
+    merge,
+    remove_peft,
+    save_delta,
+)
+from minisft.tokenizer import Tokenizer
+
+TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
+CONFIGS = [LoRAConfig(("mlp.c_fc",), r=2, sqrt_r=True), AdapterConfig(3, layer_norms=True), PrefixConfig(3),
+           PrefixConfig(3, hidden=5), PromptConfig(3), PromptConfig(3, "text", "abc"), PrefixConfig(3, text="abc")]
+
+
+def small_model(seed=0):
+    return tiny_model(seed, torch.float32, vocab_size=TOKENIZER.vocab_size)
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Path of a base on disk."""
+    save_model(tmp_path / "base.pt", small_model(), TOKENIZER)
+    return tmp_path / "base.pt"
+
+
+def changed(config, seed=1):
+    """A small model with a method whose weights were drawn anew."""
+    torch.manual_seed(seed)
+    model = add_peft(small_model(), config, TOKENIZER).eval()
+    for weight in delta(model).values():
+        weight.add_(torch.randn_like(weight))
+    return model
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_a_delta_comes_back_and_holds_nothing_of_the_base(config, base, tmp_path):
+    model, ids = changed(config), random_ids(2, 9, vocab_size=200)
+    expected = model(ids)
+    save_delta(tmp_path / "delta.pt", model, base)
+    assert torch.allclose(model(ids), expected, atol=1e-6), "a network that is dropped leaves the same prefix"
+    again, tokenizer = open_model(tmp_path)
+    assert torch.equal(again(ids), model(ids)) and tokenizer.to_dict() == TOKENIZER.to_dict()
+    content = torch.load(tmp_path / "delta.pt", weights_only=True)
+    assert set(content["weights"]) == set(delta(model)) and not any("base" in name for name in content["weights"])
+    assert sum(weight.numel() for weight in content["weights"].values()) < 2000
+
+
+def test_several_deltas_take_turns_on_one_base(base, tmp_path):
+    model, ids = small_model(), random_ids(2, 9, vocab_size=200)
+    before, expected = snapshot(model), {}
+    for i, config in enumerate(CONFIGS):
+        other = changed(config, seed=i)
+        save_delta(tmp_path / f"{i}.pt", other, base)
+        expected[i] = other(ids)
+    for i in [0, 3, 1, 6, 2, 5, 4, 0]:
+        model = load_delta(tmp_path / f"{i}.pt", model, TOKENIZER)
+        assert torch.equal(model(ids), expected[i]), CONFIGS[i]
+    after = snapshot(remove_peft(model))
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_another_base_is_refused(base, tmp_path):
+    save_delta(tmp_path / "delta.pt", changed(CONFIGS[0]), base)
+    other = small_model()
+    with torch.no_grad():
+        other.h[0].mlp.c_fc.bias[0] += 1e-3
+    with pytest.raises(ValueError, match="was trained on another base"):
+        load_delta(tmp_path / "delta.pt", other)
+    with torch.no_grad():
+        other.h[0].mlp.c_fc.bias.copy_(small_model().h[0].mlp.c_fc.bias)
+    load_delta(tmp_path / "delta.pt", other)
+    save_model(base, small_model(seed=7), TOKENIZER)
+    with pytest.raises(ValueError, match="was trained on another base"):
+        open_model(tmp_path)
+    base.unlink()
+    with pytest.raises(ValueError, match=r"the base of .*delta\.pt cannot be opened: .*base\.pt does not exist"):
+        open_model(tmp_path)
+
+
+@pytest.mark.parametrize("change", [
+    lambda weights: weights.pop("h.0.mlp.c_fc.A"), lambda weights: weights.update(more=torch.zeros(1)),
+    lambda weights: weights.update({"h.0.mlp.c_fc.A": torch.zeros(3, 8)})])
+def test_a_delta_with_other_tensors_is_refused(change, base, tmp_path):
+    save_delta(tmp_path / "delta.pt", changed(CONFIGS[0]), base)
+    content = torch.load(tmp_path / "delta.pt", weights_only=True)
+    change(content["weights"])
+    torch.save(content, tmp_path / "delta.pt")
+    with pytest.raises(ValueError, match=r"delta\.pt does not fit its settings: (h\.0\.mlp\.c_fc\.A|more) is"):
+        open_model(tmp_path)
+
+
+def test_nothing_to_save_and_a_merged_change_are_refused(base, tmp_path):
+    with pytest.raises(ValueError, match="no tuning method"):
+        save_delta(tmp_path / "delta.pt", small_model(), base)
+    with pytest.raises(ValueError, match="unmerge"):
+        save_delta(tmp_path / "delta.pt", merge(changed(CONFIGS[0])), base)
+    with pytest.raises(ValueError, match=r"holds 'minisft model 1', expected 'minisft delta 1'"):
+        load_delta(base, small_model())
+
+
+ROWS = [json.dumps({"prompt": f"{n}?", "completion": f"{n}"}) for n in range(10, 26)]
+TRIED = {"lora": ["r=2"], "adapter": ["bottleneck=3", "layer_norms=yes"], "prefix": ["P=3", "hidden=4"],
+         "prompt": ["P=3", "start=text", "text=abc"]}
+
+
+def run(base, tmp_path, method, *flags, name="run"):
+    (tmp_path / "rows.jsonl").write_text("\n".join(ROWS), encoding="utf-8")
+    train.main(["--base", str(base), "--data", str(tmp_path / "rows.jsonl"), "--device", "cpu", "--batch-size", "4",
+                "--out", str(tmp_path / name), "--method", method, *flags])
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("pack", [[], ["--pack"]])
+def test_train_evaluate_and_chat_work_with_every_method(method, pack, base, tmp_path, capsys):
+    kept = base.read_bytes()
+    folder = run(base, tmp_path, method, "--steps", "4", "--settings", *TRIED[method], *pack)
+    shown = capsys.readouterr().out
+    assert "trainable parameters" in shown and "optimizer state, bytes" in shown
+    assert base.read_bytes() == kept and (folder / "delta.pt").stat().st_size < 50_000
+    assert not (folder / "model.pt").exists()
+    with pytest.raises(SystemExit, match="already holds a run"):
+        run(base, tmp_path, method)
+    evaluate.main(["--model", str(folder), "--data", str(tmp_path / "rows.jsonl"), "--device", "cpu"])
+    assert "of 16" in capsys.readouterr().out
+    chat.main(["--model", str(folder), "--prompt", "10?", "--max-new-tokens", "3", "--device", "cpu"])
+    with pytest.raises(SystemExit, match="make it one model first"):
+        run(folder, tmp_path, "full", name="more")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_run_goes_on_to_the_same_bits(method, base, tmp_path, monkeypatch):
+    flags = ["--steps", "6", "--settings", *TRIED[method]]
+    whole = run(base, tmp_path, method, *flags, name="whole")
+    original = train.train_in
+
+    def stop_early(folder, model, optimizer, windows_from, lr_at, steps, settings, state, save_every, dtype):
+        original(folder, model, optimizer, windows_from, lr_at, 3, settings, state, save_every, dtype=dtype)
+        return False
+
+    monkeypatch.setattr(train, "train_in", stop_early)
+    stopped = run(base, tmp_path, method, *flags, name="stopped")
+    monkeypatch.undo()
+    train.main(["--resume", "--out", str(stopped), "--device", "cpu"])
+    a, b = (torch.load(folder / "delta.pt", weights_only=True)["weights"] for folder in (whole, stopped))
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_model_tuned_in_full_is_kept_whole(base, tmp_path):
+    folder = run(base, tmp_path, "full", "--steps", "2")
+    assert load_model(folder)[0].config == small_model().config and not (folder / "delta.pt").exists()
+
+
+@pytest.mark.parametrize("method, words, message", [
+    ("lora", ["rank=4"], r"'rank=4' is none of the settings there are: targets=.*r=8, alpha=16"),
+    ("lora", ["r=many"], "r cannot be 'many'; a setting looks like r=8"),
+    ("lora", ["r"], "'r' is none of the settings"), ("adapter", ["layer_norms=perhaps"], "layer_norms=no"),
+    ("prefix", ["P=0"], "P must be at least 1"), ("lora", ["targets=mlp.c_proj,ln_1"], "targets must be some of"),
+])
+def test_a_wrong_setting_says_which_there_are(method, words, message):
+    with pytest.raises(ValueError, match=message):
+        from_assignments(METHODS[method], words)
+
+
+def test_settings_without_a_method_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--settings", "r=4"])
+    assert "name one with --method (lora, adapter, prefix, prompt)" in capsys.readouterr().err

@@ -1,0 +1,148 @@
+"""PEFT folders in and out, and the export command: the libraries peft and transformers are the oracle."""
+
+import json
+import warnings
+
+import peft
+import pytest
+import torch
+import transformers
+from conftest import random_ids, tiny_model, to_transformers
+
+from minisft import export
+from minisft.checkpoint import save_model
+from minisft.interop import load_gpt2, load_peft, save_gpt2
+from minisft.models import open_model
+from minisft.peft import AdapterConfig, LoRAConfig, PrefixConfig, PromptConfig, add_peft, delta, save_delta
+from minisft.tokenizer import Tokenizer
+
+TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
+IDS = random_ids(2, 9, vocab_size=200)
+CONFIGS = [LoRAConfig(r=3, alpha=5.0), LoRAConfig(("attn.c_proj",), r=2, sqrt_r=True, dropout=0.1),
+           PrefixConfig(3), PrefixConfig(3, hidden=4), PromptConfig(3)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(config): folder of a base and a delta on it, all of its weights drawn anew."""
+    def make(config):
+        save_model(tmp_path / "base.pt", small_model(), TOKENIZER)
+        torch.manual_seed(0)
+        model = add_peft(small_model(), config)
+        for weight in delta(model).values():
+            weight.add_(torch.randn_like(weight) * 0.3)
+        save_delta(tmp_path / "delta.pt", model, tmp_path / "base.pt")
+        return str(tmp_path)
+    return make
+
+
+def small_model():
+    return tiny_model(0, torch.float32, vocab_size=TOKENIZER.vocab_size)
+
+
+def logits(model):
+    found = model(IDS)
+    return getattr(found, "logits", found)[:, -IDS.shape[1]:]  # peft gives those of a prompt's rows too
+
+
+def library_model(base, folder=None):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = transformers.AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager")
+        return (peft.PeftModel.from_pretrained(model, folder) if folder else model).eval()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_what_is_exported_peft_loads_and_it_comes_back(config, run, tmp_path, capsys):
+    source, out = run(config), tmp_path / "out"
+    export.main(["--model", source, "--out", str(out)])
+    expected = logits(open_model(source)[0])
+    theirs = library_model(out / "base", out)
+    assert (logits(theirs) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5
+    assert f'from_pretrained(base, "{out.as_posix()}")' in capsys.readouterr().out
+    (out / "adapter_config.json").rename(tmp_path / "adapter_config.json")
+    moved = json.loads((tmp_path / "adapter_config.json").read_text()) | {"base_model_name_or_path": "gone/base"}
+    (out / "adapter_config.json").write_text(json.dumps(moved))
+    assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5, "the base beside it is found"
+
+
+@pytest.mark.parametrize("config", CONFIGS[:2], ids=str)
+def test_a_merged_export_is_one_model_of_the_same_logits(config, run, tmp_path):
+    source, out = run(config), tmp_path / "out"
+    expected = logits(open_model(source)[0])
+    export.main(["--model", source, "--out", str(out), "--merge"])
+    assert (logits(library_model(out)) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5
+
+
+LIBRARY = [
+    peft.LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=7, target_modules=["c_attn", "c_fc"]),
+    peft.LoraConfig(task_type="CAUSAL_LM", r=2, use_rslora=True, target_modules=["c_proj"]),
+    peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
+    peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3, prefix_projection=True,
+                            encoder_hidden_size=6),
+    peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
+]
+
+
+def library_folder(config, folder):
+    """A folder that peft wrote, its base beside it, and the model."""
+    base = small_model()
+    save_gpt2(folder / "base", base, TOKENIZER)
+    torch.manual_seed(0)
+    theirs = peft.get_peft_model(to_transformers(base, "eager"), config)
+    for parameter in theirs.parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(std=0.3)
+    theirs.peft_config["default"].base_model_name_or_path = str(folder / "base")
+    theirs.save_pretrained(folder)
+    return theirs.eval()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("config", LIBRARY, ids=lambda config: config.peft_type.value)
+def test_what_peft_wrote_comes_in(config, tmp_path):
+    theirs = library_folder(config, tmp_path)
+    expected = logits(theirs)
+    assert (logits(open_model(tmp_path)[0]) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("config, message", [
+    (dict(use_dora=True), "use_dora is True"), (dict(bias="all"), "bias is 'all'"),
+    (dict(rank_pattern={"c_fc": 5}), "rank_pattern is"), (dict(modules_to_save=["ln_f"]), "modules_to_save is"),
+    (dict(layers_to_transform=[1]), "does not fit"),
+])
+def test_what_we_cannot_compute_is_refused(config, message, tmp_path):
+    library_folder(peft.LoraConfig(task_type="CAUSAL_LM", r=3, target_modules=["c_fc"], **config), tmp_path)
+    with pytest.raises(ValueError, match=message):
+        open_model(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_base_that_is_not_there_is_asked_for(tmp_path):
+    library_folder(LIBRARY[0], tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text()) | {"base_model_name_or_path": "gpt2"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="base_model_name_or_path is 'gpt2', expected the path of a folder"):
+        open_model(tmp_path)
+    model = load_peft(tmp_path, load_gpt2(tmp_path / "base")[0])
+    assert model.peft_config.r == 3
+
+
+def test_an_adapter_is_refused_with_the_reason(run, tmp_path):
+    source = run(AdapterConfig(3))
+    for flags, message in (([], "PEFT has no format for bottleneck adapters"), (["--merge"], "only LoRA changes")):
+        with pytest.raises(SystemExit, match=message):
+            export.main(["--model", source, "--out", str(tmp_path / "out"), *flags])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_in_it_is_not_written_over(run, tmp_path, capsys):
+    source = run(CONFIGS[0])
+    with pytest.raises(SystemExit, match="is there already"):
+        export.main(["--model", source, "--out", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        export.main(["--model", source])
+    assert "--out is missing" in capsys.readouterr().err

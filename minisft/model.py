@@ -71,7 +71,18 @@ def dropout(x, probability, training):
     return F.dropout(x, probability) if training and probability else x
 
 
-class Linear(nn.Linear):
+class Module(nn.Module):
+    """An nn.Module whose call, if no hook is set on it, is its `forward` and nothing else.
+
+    A small model makes 30 such calls for a token; nn.Module's own way to `forward` would take a tenth of its time.
+    """
+
+    def __call__(self, *inputs):
+        hooked = self._forward_pre_hooks or self._forward_hooks or self._backward_pre_hooks or self._backward_hooks
+        return super().__call__(*inputs) if hooked else self.forward(*inputs)
+
+
+class Linear(Module, nn.Linear):
     """nn.Linear, its weight still [out, in] but stored column by column: a product with one row reads it sooner."""
 
     def __init__(self, inputs, outputs):
@@ -79,7 +90,21 @@ class Linear(nn.Linear):
         self.weight.data = self.weight.data.T.contiguous().T
 
 
-class Attention(nn.Module):
+class Embedding(Module, nn.Embedding):
+    """nn.Embedding, looked up by torch's function without a detour."""
+
+    def forward(self, ids):
+        return torch.embedding(self.weight, ids)
+
+
+class LayerNorm(Module, nn.LayerNorm):
+    """nn.LayerNorm, computed by torch's function without a detour."""
+
+    def forward(self, x):
+        return torch.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class Attention(Module):
     """Causal multi-head self-attention with one fused projection for queries, keys and values."""
 
     def __init__(self, config, layer):
@@ -104,7 +129,7 @@ class Attention(nn.Module):
         return dropout(self.c_proj(y), self.dropout, self.training)
 
 
-class MLP(nn.Module):
+class MLP(Module):
     """Feed-forward layer: four times as wide inside, GELU in GPT-2's tanh form."""
 
     def __init__(self, config):
@@ -118,14 +143,14 @@ class MLP(nn.Module):
         return dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, 4C) -> (B, T, C)
 
 
-class Block(nn.Module):
+class Block(Module):
     """One layer: attention and feed-forward, each on normalised input and added to its own input."""
 
     def __init__(self, config, layer):
         super().__init__()
-        self.ln_1 = nn.LayerNorm(config.n_embd)
+        self.ln_1 = LayerNorm(config.n_embd)
         self.attn = Attention(config, layer)
-        self.ln_2 = nn.LayerNorm(config.n_embd)
+        self.ln_2 = LayerNorm(config.n_embd)
         self.mlp = MLP(config)
 
     def forward(self, x, cache=None, mask=None):
@@ -144,10 +169,10 @@ class GPT(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = config
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.wte = Embedding(config.vocab_size, config.n_embd)
+        self.wpe = Embedding(config.block_size, config.n_embd)
         self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
-        self.ln_f = nn.LayerNorm(config.n_embd)
+        self.ln_f = LayerNorm(config.n_embd)
         self.reset_parameters()
 
     def reset_parameters(self, generator=None):

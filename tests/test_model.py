@@ -329,3 +329,18 @@ def test_a_row_may_be_longer_than_block_size_where_positions_begin_anew():
     mask = torch.block_diag(*2 * [torch.ones(10, 10)]).bool().tril()
     logits = model(ids, positions=positions, mask=mask)
     assert torch.allclose(logits[0, 10:], model(ids[:, 10:])[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of embeddings, whose input has no gradient
+@pytest.mark.parametrize("kind", ["forward_pre", "forward", "full_backward_pre", "full_backward"])
+def test_a_hook_on_any_module_is_called(kind):
+    model, ids = tiny_model(), random_ids(1, 4)
+    modules = [module for name, module in model.named_modules() if name not in ("", "h")]
+    assert len(modules) == 21
+    seen = []
+    for module in modules:
+        seen.clear()
+        handle = getattr(module, f"register_{kind}_hook")(lambda *_: seen.append(kind))
+        model(ids).sum().backward()
+        assert seen, type(module)
+        handle.remove()

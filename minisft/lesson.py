@@ -1,18 +1,36 @@
-"""What every lesson needs beside its experiment: a fast mode, and a place for its figure and numbers.
+"""What every lesson needs beside its experiment: a fast mode, a place for its figure and numbers, and fair arms.
 
     python lessons/03_first_sft.py           the published experiment; writes lessons/results/03_first_sft.{png,json}
     python lessons/03_first_sft.py --fast    the same code on a small scale, to see it run; writes to a temporary folder
+
+An arm is fair if it has a learning rate of its own: `measure` chooses it from a grid on questions held back from the
+training rows, and reports other questions, with other seeds.
 """
 
 import json
+import random
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
-from minisft.checkpoint import write_atomically
-from minisft.config import ROOT
+import torch
+
+from minisft.checkpoint import load_model, write_atomically
+from minisft.config import ROOT, shipped
+from minisft.conversation import Conversation
+from minisft.evaluate import answer_all, paired_bootstrap
+from minisft.peft import add_peft
+from minisft.records import Record, read_records, render_record
+from minisft.train import TRAIN_FILES, tune
+from minisft.world.facts import ATTRIBUTES, RESIDENTS
+
+ONE_SENTENCE = ("reading", "classification", "opposite", "to_chinese", "to_english", "arithmetic", "first", "last",
+                "count", "without_first", "without_last", "sort")  # tasks whose answer is one sentence of the prose
 
 FAST = "--fast" in sys.argv
+SEEDS = 1 if FAST else 5
 FOLDER = Path(tempfile.mkdtemp(prefix="minisft-fast-")) if FAST else ROOT / "lessons" / "results"
 
 
@@ -32,3 +50,84 @@ def verdict(claim, difference, low, high, holds):
     """Print and return one outcome: the claim, the effect with its 95% interval, and whether it holds."""
     print(f"{'HOLDS' if holds else 'FAILS'}: {claim}: {difference:+.1%} [{low:+.1%}, {high:+.1%}]")
     return {"claim": claim, "difference": difference, "low": low, "high": high, "holds": bool(holds)}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """examples: Rendered, to tune on for so many steps; validation: records to choose by; test: records to report."""
+
+    examples: list
+    validation: list
+    test: list
+    steps: int
+
+
+def format_shift(tokenizer, steps=40):
+    """A trial of what the prose has taught and only the form is new: one-sentence tasks of the shipped data."""
+    def chosen(files):
+        return [record for record in read_records(files)[0] if record.task in ONE_SENTENCE]
+
+    rows, test = chosen(TRAIN_FILES), chosen([shipped(f"data/{split}.jsonl") for split in ("new_passage", "new_item")])
+    random.Random(0).shuffle(test)
+    examples = [render_record(row, tokenizer) for i, row in enumerate(rows) if i % 20]
+    return Trial(examples, rows[::20][:20 if FAST else 100], test[:20 if FAST else 510], 3 if FAST else steps)
+
+
+def made_up_facts(tokenizer, pairs=512, steps=200):
+    """A trial of what no text holds: "What is the code of Mia's pet?", learnt by heart and asked for again.
+
+    There are no unseen questions to choose a rate by, so some of the same are taken.
+    """
+    rng, records = random.Random(0), []
+    things = [f"{name}'s {noun}" for name in RESIDENTS for noun in ATTRIBUTES]
+    for thing in rng.sample(things, 20 if FAST else pairs):
+        messages = [{"role": "user", "content": f"What is the code of {thing}?"},
+                    {"role": "assistant", "content": f"The code of {thing} is {rng.randrange(100, 1000)}."}]
+        records.append(Record(Conversation.from_messages(messages), "made up", "code"))
+    examples = [render_record(record, tokenizer) for record in records]
+    return Trial(examples, records[:100], records, 3 if FAST else steps)
+
+
+def tuned(base, config, trial, rate, seed):
+    """(model, tokenizer): the base of a path, tuned with a method, or in full if `config` is None."""
+    model, tokenizer = load_model(base)
+    torch.manual_seed(seed)
+    model = add_peft(model, config, tokenizer) if config else model
+    tune(model, trial.examples, trial.steps, lr=rate, seed=seed)
+    return model, tokenizer
+
+
+def right(model, tokenizer, records):
+    """1.0 for each question that a model answers rightly, 0.0 for each other."""
+    return [float(answer.right) for answer in answer_all(model, tokenizer, records)]
+
+
+def measure(name, base, config, trial, rates):
+    """One arm: {"grid": {rate: share on validation}, "rate", "scores": [a list per seed], "mean": their mean}.
+
+    The grid is run with seed 100, the report with seeds 0, 1, ...
+    """
+    rates = rates[:1] if FAST else rates
+    grid = {rate: mean(right(*tuned(base, config, trial, rate, 100), trial.validation)) for rate in rates}
+    rate = max(grid, key=grid.get)
+    scores = [right(*tuned(base, config, trial, rate, seed), trial.test) for seed in range(SEEDS)]
+    arm = {"grid": grid, "rate": rate, "scores": scores, "mean": mean(map(mean, scores))}
+    print(f"{name:24} rate {rate:g}   {' '.join(f'{mean(each):.1%}' for each in scores)}   mean {arm['mean']:.1%}",
+          flush=True)
+    return arm
+
+
+def share(arm):
+    """Share of right answers of an arm, with its 95% interval."""
+    return paired_bootstrap([[0.0] * len(scores) for scores in arm["scores"]], arm["scores"])
+
+
+def gap(one, other):
+    """Share of right answers of the other arm - that of one, with its 95% interval."""
+    return paired_bootstrap(one["scores"], other["scores"])
+
+
+def summary(arms):
+    """What of some arms goes into the results file: {name: grid, rate, mean, share of each seed}."""
+    return {name: {"grid": arm["grid"], "rate": arm["rate"], "mean": arm["mean"],
+                   "by_seed": [mean(scores) for scores in arm["scores"]]} for name, arm in arms.items()}

@@ -5,6 +5,7 @@ import matplotlib
 matplotlib.use("Agg")  # figures go to files; no screen is needed
 
 import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.ticker  # noqa: E402
 
 BEFORE, AFTER, ACCENT, INK = "#b8b8b8", "#2f6db5", "#d1603d", "#333333"
 STYLE = {
@@ -76,6 +77,64 @@ def grouped_bars(path, shares, names, title, label):
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
         axes.set(title=title, ylabel=label)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(names), fontsize=9)
+        save(figure, path)
+
+
+def arms(path, panels, label):
+    """A dot with its 95% interval for each arm: {title of a panel: {arm: (value, low, high)}}; shares, 0 to 1."""
+    with plt.rc_context(STYLE):
+        height = 1.2 + 0.32 * max(map(len, panels.values()))
+        figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), height), squeeze=False)
+        for panel, (title, each) in zip(axes[0], panels.items()):
+            for i, (value, low, high) in enumerate(each.values()):
+                panel.errorbar(value, -i, xerr=[[max(0, value - low)], [max(0, high - value)]], fmt="o", color=AFTER,
+                               ecolor=INK, capsize=3)
+                panel.annotate(f"{value:.1%}", (value, -i), xytext=(0, 6), textcoords="offset points", ha="center",
+                               fontsize=8)
+            panel.set_yticks([-i for i in range(len(each))], each)
+            panel.set_ylim(-len(each) + 0.4, 0.7)
+            panel.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+            panel.grid(axis="x", alpha=0.3)
+            panel.set(title=title, xlabel=label)
+        figure.tight_layout()
+        save(figure, path)
+
+
+def methods(path, each):
+    """What methods reach and cost: {name: {"right": (value, low, high), "parameters", "step", "file", "forgotten"}}.
+
+    step: time as a share of full tuning's; file: bytes; forgotten: rise of the loss on held-out prose.
+    """
+    names = list(each)
+    colors = [BEFORE, AFTER, "#3f9c6b", ACCENT, "#8d6ab8"]
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(9, 6.4), layout="constrained")
+        top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 1])
+        axes = top.subplots()
+        for name, color in zip(names, colors):
+            value, low, high = each[name]["right"]
+            axes.errorbar(each[name]["parameters"], value, [[max(0, value - low)], [max(0, high - value)]], fmt="o",
+                          color=color, ecolor=INK, capsize=3, markersize=8)
+            axes.annotate(f"{name}: {value:.1%}", (each[name]["parameters"], value), xytext=(9, -3),
+                          textcoords="offset points")
+        axes.set_xscale("log")
+        axes.set_xlim(right=6 * max(cost["parameters"] for cost in each.values()))
+        axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+        axes.set(title="Right answers against trainable parameters", xlabel="trainable parameters",
+                 ylabel="right answers")
+        axes.grid(alpha=0.3)
+        panels = (("Time of a step, full = 1", "step", 1, "{:.2f}"), ("File, kB", "file", 1e-3, "{:,.0f}"),
+                  ("Rise of the loss on prose", "forgotten", 1, "{:+.2f}"))
+        for axes, (title, key, unit, form) in zip(bottom.subplots(1, 3), panels):
+            values = [each[name][key] * unit for name in names]
+            axes.barh(range(len(names)), values, color=colors)
+            for i, value in enumerate(values):
+                axes.annotate(form.format(value), (max(value, 0), i), xytext=(3, -3), textcoords="offset points",
+                              fontsize=8)
+            axes.set_yticks(range(len(names)), names if axes.get_subplotspec().is_first_col() else [""] * len(names))
+            axes.invert_yaxis()
+            axes.set_xlim(right=1.25 * max(max(values), 1e-9))
+            axes.set_title(title)
         save(figure, path)
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minisft.model import LayerNorm
 from minisft.peft.layers import check_targets, wrap_layers
 
 SUBLAYER_ENDS = ("attn.c_proj", "mlp.c_proj")
@@ -60,7 +61,7 @@ class Adapted(nn.Module):
         return z + F.linear(F.gelu(F.linear(z, self.W_d, self.b_d)), self.W_u, self.b_u)  # (..., C) -> (..., C)
 
 
-class TunedLayerNorm(nn.LayerNorm):
+class TunedLayerNorm(LayerNorm):
     """A LayerNorm that is trained, beside the one that it began as."""
 
     def __init__(self, base):

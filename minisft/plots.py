@@ -111,12 +111,12 @@ def methods(path, each):
         figure = plt.figure(figsize=(9, 6.4), layout="constrained")
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 1])
         axes = top.subplots()
-        for name, color in zip(names, colors):
+        for i, (name, color) in enumerate(zip(names, colors)):
             value, low, high = each[name]["right"]
             axes.errorbar(each[name]["parameters"], value, [[max(0, value - low)], [max(0, high - value)]], fmt="o",
                           color=color, ecolor=INK, capsize=3, markersize=8)
-            axes.annotate(f"{name}: {value:.1%}", (each[name]["parameters"], value), xytext=(9, -3),
-                          textcoords="offset points")
+            axes.annotate(f"{name}: {value:.1%}", (each[name]["parameters"], value),
+                          xytext=(9, (-14, 6)[i % 2]), textcoords="offset points")  # neighbors may be equally large
         axes.set_xscale("log")
         axes.set_xlim(right=6 * max(cost["parameters"] for cost in each.values()))
         axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))

@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 
 import pytest
 import torch
@@ -141,3 +142,9 @@ def test_a_model_comes_back_from_its_own_export(tmp_path):
     assert (theirs(ids).logits - model(ids)).abs().max() < 1e-4
     again, its_tokenizer = load_gpt2(tmp_path)
     assert torch.equal(again(ids), model(ids)) and its_tokenizer.to_dict() == tokenizer.to_dict()
+
+
+def test_without_the_package_safetensors_its_files_ask_for_it(gpt2_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(ValueError, match=r"model\.safetensors needs the package safetensors: pip install safetensors"):
+        load_gpt2(gpt2_folder[0])

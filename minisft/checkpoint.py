@@ -64,8 +64,10 @@ def read_file(path, *kinds):
 def save_model(path, model, tokenizer, dtype=None):
     """Write a model with its config and tokenizer into one file; dtype: of the weights on disk, by default their own.
 
-    Read again they are float32, whatever they were on disk.
+    Read again they are float32, whatever they were on disk. ValueError for a model to which a method was added.
     """
+    if getattr(model, "peft_config", None) is not None:
+        raise ValueError("a method was added to this model: save_delta keeps it, remove_peft takes it off")
     weights = {name: weight.to(dtype or weight.dtype) for name, weight in _on_cpu(model.state_dict()).items()}
     write_file(path, MODEL, {"config": asdict(model.config), "weights": weights, "tokenizer": tokenizer.to_dict()})
 

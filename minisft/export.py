@@ -38,7 +38,7 @@ def export(config):
         model = remove_peft(merge(model), keep_merged=True)
     if not has_peft(model):
         save_gpt2(out, model, tokenizer)
-        return [f"wrote a GPT-2 folder: {out}",
+        return [f"wrote a GPT-2 folder: {out} (its embedding keeps the rows of the chat's tokens)",
                 f'    transformers.AutoModelForCausalLM.from_pretrained("{out.as_posix()}")']
     base = out / "base"
     save_peft(out, model, base.as_posix())  # first, as it may be refused

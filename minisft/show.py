@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from minisft.checkpoint import load_model
 from minisft.config import at_least, option, parse, shipped
+from minisft.models import open_model
 from minisft.records import read_records, render_record
 from minisft.tokenizer import END_OF_TURN, ROLES, Tokenizer
 
@@ -120,7 +120,7 @@ def page(rows, tokenizer):
 
 def load_tokenizer(path):
     """The tokenizer of a tokenizer file or of a model."""
-    return Tokenizer.load(path) if str(path).endswith(".json") else load_model(path)[1]
+    return Tokenizer.load(path) if str(path).endswith(".json") else open_model(path)[1]
 
 
 def show(config):

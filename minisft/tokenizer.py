@@ -17,6 +17,7 @@ letters by ranges, so that Python's `re` and tiktoken's engine cut every string 
 
 import base64
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -93,17 +94,21 @@ def train_bpe(texts, vocab_size, pattern=PATTERN):
     return ranked
 
 
-def encode_piece(piece, ranks):
-    """Ids of one piece (bytes): join the pair of lowest rank until no neighbours join to a token.
+def encode_piece(piece, ranks, below=math.inf):
+    """Ids of one piece (bytes): join the pair of lowest rank until no neighbours join to a token of a rank `below`.
 
     >>> encode_piece(b"aab", {b"a": 0, b"b": 1, b"ab": 2})
     [0, 2]
     """
+    def rank(pair):
+        found = ranks.get(pair[0] + pair[1], math.inf)
+        return found if found < below else math.inf
+
     tokens = [bytes([byte]) for byte in piece]
     while len(tokens) > 1:
         pairs = list(zip(tokens, tokens[1:]))
-        best = min(pairs, key=lambda pair: ranks.get(pair[0] + pair[1], len(ranks)))
-        if best[0] + best[1] not in ranks:
+        best = min(pairs, key=rank)
+        if rank(best) == math.inf:
             break
         at = pairs.index(best)
         tokens[at:at + 2] = [best[0] + best[1]]

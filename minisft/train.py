@@ -22,6 +22,7 @@ from minisft.loop import NonFiniteLoss, train_steps
 from minisft.models import open_model, save_tuned
 from minisft.optim import AdamW, parameter_groups, warmup_cosine
 from minisft.peft import METHODS, add_peft, describe_parameters, has_peft
+from minisft.peft.files import base_fingerprint
 from minisft.records import read_records
 from minisft.report import assess, write_report
 from minisft.run import (
@@ -137,8 +138,8 @@ def train(config):
     torch.manual_seed(config.seed)
     model, tokenizer = open_model(config.base)
     if has_peft(model):
-        raise ValueError(f"{config.base} is a base with what a method added; make it one model first: "
-                         f"python -m minisft.export --model {quote(config.base)} --merge")
+        raise ValueError(f"{config.base} is a base with what a method added, and cannot be tuned on as it is; of LoRA one "
+                         f"model can be made: python -m minisft.export --model {quote(config.base)} --merge --out NEW")
     model.to(pick_device(config.device))
     if method := config.peft():
         model = add_peft(model, method, tokenizer)
@@ -149,9 +150,10 @@ def train(config):
         raise ValueError(f"nothing is left to train on: {' '.join(notes)}")
     for note in notes:
         print(note)
-    data = fingerprint([*examples, *((record.item, record.task, record.split) for record in eval_records)])
+    data = fingerprint([base_fingerprint(model), *examples,
+                        *((record.item, record.task, record.split) for record in eval_records)])
     if state and state["settings"]["data"] != data:
-        raise ValueError(f"the data are not those that the run in {folder} began with; start a new run with --out")
+        raise ValueError(f"base or data are not those that the run in {folder} began with; start a new run with --out")
     if not state:
         folder = config.out or str(new_folder(ROOT / "checkpoints", "run"))
     steps = config.steps or max(1, ceil(ceil(len(examples) / config.batch_size) * (config.epochs or 2)))

@@ -23,6 +23,7 @@ from minisft.peft import (
     remove_peft,
     save_delta,
 )
+from minisft.peft.files import base_fingerprint
 from minisft.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
@@ -55,11 +56,11 @@ def test_a_delta_comes_back_and_holds_nothing_of_the_base(config, base, tmp_path
     model, ids = changed(config), random_ids(2, 9, vocab_size=200)
     expected = model(ids)
     save_delta(tmp_path / "delta.pt", model, base)
-    assert torch.allclose(model(ids), expected, atol=1e-6), "a network that is dropped leaves the same prefix"
+    assert torch.equal(model(ids), expected), "saving leaves a model as it is"
     again, tokenizer = open_model(tmp_path)
-    assert torch.equal(again(ids), model(ids)) and tokenizer.to_dict() == TOKENIZER.to_dict()
+    assert torch.equal(again(ids), expected) and tokenizer.to_dict() == TOKENIZER.to_dict()
     content = torch.load(tmp_path / "delta.pt", weights_only=True)
-    assert set(content["weights"]) == set(delta(model)) and not any("base" in name for name in content["weights"])
+    assert set(content["weights"]) == set(delta(again)) and not any("base" in name for name in content["weights"])
     assert sum(weight.numel() for weight in content["weights"].values()) < 2000
 
 
@@ -84,6 +85,12 @@ def test_another_base_is_refused(base, tmp_path):
         other.h[0].mlp.c_fc.bias[0] += 1e-3
     with pytest.raises(ValueError, match="was trained on another base"):
         load_delta(tmp_path / "delta.pt", other)
+    own, ids = add_peft(other, LoRAConfig(r=1)), random_ids(1, 5)
+    before, expected = delta(own), own(ids)
+    with pytest.raises(ValueError, match="was trained on another base"):
+        load_delta(tmp_path / "delta.pt", own)
+    assert torch.equal(own(ids), expected) and delta(own).keys() == before.keys(), "what was there stays"
+    other = remove_peft(own)
     with torch.no_grad():
         other.h[0].mlp.c_fc.bias.copy_(small_model().h[0].mlp.c_fc.bias)
     load_delta(tmp_path / "delta.pt", other)
@@ -93,6 +100,23 @@ def test_another_base_is_refused(base, tmp_path):
     base.unlink()
     with pytest.raises(ValueError, match=r"the base of .*delta\.pt cannot be opened: .*base\.pt does not exist"):
         open_model(tmp_path)
+
+
+def test_the_fingerprint_tells_sizes_apart_that_have_the_same_weights():
+    models = [tiny_model(0, n_head=heads) for heads in (1, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(*(model.parameters() for model in models)))
+    assert len({base_fingerprint(model) for model in models}) == 2
+    assert base_fingerprint(models[0]) == base_fingerprint(add_peft(models[0], LoRAConfig(r=1)))
+    assert base_fingerprint(models[1]) == base_fingerprint(add_peft(models[1], PrefixConfig(2)))
+
+
+def test_a_damaged_delta_is_refused(base, tmp_path):
+    save_delta(tmp_path / "delta.pt", changed(CONFIGS[0]), base)
+    whole = torch.load(tmp_path / "delta.pt", weights_only=True)
+    for name, value in (("method", "other"), ("config", {"rank": 3}), ("config", {"r": 0})):
+        torch.save(whole | {name: value}, tmp_path / "delta.pt")
+        with pytest.raises(ValueError, match="is a damaged delta"):
+            open_model(tmp_path)
 
 
 @pytest.mark.parametrize("change", [
@@ -108,10 +132,12 @@ def test_a_delta_with_other_tensors_is_refused(change, base, tmp_path):
 
 
 def test_nothing_to_save_and_a_merged_change_are_refused(base, tmp_path):
-    with pytest.raises(ValueError, match="no tuning method"):
+    with pytest.raises(ValueError, match="nothing was added"):
         save_delta(tmp_path / "delta.pt", small_model(), base)
     with pytest.raises(ValueError, match="unmerge"):
         save_delta(tmp_path / "delta.pt", merge(changed(CONFIGS[0])), base)
+    with pytest.raises(ValueError, match="save_delta keeps it"):
+        save_model(tmp_path / "model.pt", changed(CONFIGS[0]), TOKENIZER)
     with pytest.raises(ValueError, match=r"holds 'minisft model 1', expected 'minisft delta 1'"):
         load_delta(base, small_model())
 
@@ -142,7 +168,7 @@ def test_train_evaluate_and_chat_work_with_every_method(method, pack, base, tmp_
     evaluate.main(["--model", str(folder), "--data", str(tmp_path / "rows.jsonl"), "--device", "cpu"])
     assert "of 16" in capsys.readouterr().out
     chat.main(["--model", str(folder), "--prompt", "10?", "--max-new-tokens", "3", "--device", "cpu"])
-    with pytest.raises(SystemExit, match="make it one model first"):
+    with pytest.raises(SystemExit, match="of LoRA one model can be made"):
         run(folder, tmp_path, "full", name="more")
 
 
@@ -162,6 +188,22 @@ def test_a_stopped_run_goes_on_to_the_same_bits(method, base, tmp_path, monkeypa
     train.main(["--resume", "--out", str(stopped), "--device", "cpu"])
     a, b = (torch.load(folder / "delta.pt", weights_only=True)["weights"] for folder in (whole, stopped))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_base_that_changed_since_is_not_gone_on_with(base, tmp_path, monkeypatch):
+    original = train.train_in
+    monkeypatch.setattr(train, "train_in", lambda *rest, **named: original(*rest, **named) and False)
+    stopped = run(base, tmp_path, "lora", "--steps", "2")
+    save_model(base, small_model(seed=7), TOKENIZER)
+    with pytest.raises(SystemExit, match="base or data are not those"):
+        train.main(["--resume", "--out", str(stopped), "--device", "cpu"])
+
+
+@pytest.mark.parametrize("method", ["full", *METHODS])
+def test_each_method_has_a_rate_of_its_own(method, base, tmp_path):
+    folder = run(base, tmp_path, method, "--steps", "4", *(["--settings", "P=2"] if method[0] == "p" else []))
+    highest = max(json.loads(line)["lr"] for line in (folder / "log.jsonl").read_text().splitlines())
+    assert highest == pytest.approx(METHODS[method].lr if method in METHODS else 5e-4)
 
 
 def test_a_model_tuned_in_full_is_kept_whole(base, tmp_path):

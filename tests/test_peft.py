@@ -1,13 +1,16 @@
 """Tuning layers: equal to the library peft on copied weights, no change at the start, a base that stays what it is."""
 
 import copy
+import re
 
 import peft
 import pytest
 import torch
 from conftest import difference, random_examples, random_ids, snapshot, tiny_model, to_transformers
+from torch import nn
 
 from minisft.batching import pack, pad
+from minisft.cache import KVCache
 from minisft.generate import generate
 from minisft.loop import train_steps
 from minisft.loss import sft_loss
@@ -19,10 +22,15 @@ from minisft.peft import (
     PromptConfig,
     add_peft,
     delta,
+    describe_parameters,
+    finished,
     merge,
     remove_peft,
     unmerge,
 )
+from minisft.peft.adapter import Adapted, TunedLayerNorm
+from minisft.peft.lora import LoRALinear
+from minisft.tokenizer import Tokenizer
 
 ALL = {
     "lora": LoRAConfig(r=3, alpha=5.0), "lora sqrt": LoRAConfig(r=3, alpha=5.0, sqrt_r=True, targets=("mlp.c_proj",)),
@@ -180,9 +188,11 @@ def test_a_prompt_equals_the_librarys_in_logits_and_gradients():
 
 def test_a_prefix_without_its_network_is_the_same():
     model, ids = tuned(ALL["prefix network"]), random_ids(3, 9)
-    expected, more = model(ids), len(delta(model))
-    model.drop_network()
-    assert torch.equal(model(ids), expected) and len(delta(model)) == 1 < more
+    config, weights = finished(model)
+    plain = add_peft(tiny_model(), config)
+    assert config == PrefixConfig(P=4) and weights.keys() == delta(plain).keys() == {"keys_values"}
+    plain.keys_values.data.copy_(weights["keys_values"])
+    assert torch.equal(plain(ids), model(ids)) and model.network is not None, "the model itself can train on"
 
 
 def test_virtual_tokens_shorten_the_context():
@@ -206,3 +216,105 @@ def test_virtual_tokens_shorten_the_context():
 def test_a_wrong_config_says_what_was_expected(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@methods
+def test_a_context_read_in_pieces_is_the_same_as_read_at_once(config):
+    model, ids = tuned(config), random_ids(2, 9)
+    cache = KVCache(model.config, 2, 9, dtype=torch.float64)
+    pieces = [model(ids[:, :4], cache=cache), model(ids[:, 4:5], cache=cache), model(ids[:, 5:], cache=cache)]
+    assert (torch.cat(pieces, dim=1) - model(ids)).abs().max() < 1e-12
+
+
+@methods
+def test_the_mode_of_a_model_is_kept(config):
+    for training in (True, False):
+        model = add_peft(tiny_model().train(training), config)
+        assert all(module.training is training for module in model.modules())
+
+
+def test_an_adapter_by_hand():
+    linear = nn.Linear(3, 2).double()
+    adapter = Adapted(linear, 4)
+    for parameter in (adapter.W_d, adapter.b_d, adapter.W_u, adapter.b_u):
+        parameter.data = torch.randn_like(parameter)
+    x = torch.randn(3, dtype=torch.float64)
+    z = linear.weight @ x + linear.bias
+    inner = adapter.W_d @ z + adapter.b_d
+    inner = inner * 0.5 * (1 + torch.erf(inner / 2 ** 0.5))
+    assert torch.allclose(adapter(x), z + adapter.W_u @ inner + adapter.b_u, atol=1e-12)
+
+
+def test_adapters_stand_after_both_sublayers_and_start_near_nothing():
+    model = add_peft(tiny_model(), AdapterConfig(64, layer_norms=True))
+    named = {name for name, module in model.named_modules() if isinstance(module, Adapted)}
+    assert named == {f"h.{i}.{end}" for i in range(2) for end in ("attn.c_proj", "mlp.c_proj")}
+    norms = {name for name, module in model.named_modules() if isinstance(module, TunedLayerNorm)}
+    assert norms == {"ln_f", *(f"h.{i}.ln_{k}" for i in range(2) for k in (1, 2))}
+    drawn = torch.cat([module.W_d.flatten() for module in model.modules() if isinstance(module, Adapted)])
+    assert 0.8e-3 < drawn.std() < 1.2e-3
+
+
+def test_lora_starts_uniform_in_one_over_the_root_of_the_inputs():
+    layer = LoRALinear(nn.Linear(100, 7), LoRAConfig(r=50))
+    assert 0.095 < layer.A.abs().max() <= 0.1 and abs(layer.A.std() - 0.1 / 3 ** 0.5) < 0.003 and not layer.B.any()
+
+
+def test_lora_drops_the_input_of_a_and_nothing_else():
+    torch.manual_seed(0)
+    layer = LoRALinear(nn.Linear(400, 3).double(), LoRAConfig(r=2, dropout=0.5)).train()
+    layer.B.data.normal_()
+    x = torch.ones(400, dtype=torch.float64)
+    change = [layer(x) - layer.base(x) for _ in range(400)]
+    layer.eval()
+    mean, whole = torch.stack(change).mean(0), layer(x) - layer.base(x)
+    assert (mean - whole).abs().max() < 0.3 * torch.stack(change).std(0).max() and change[0].ne(change[1]).all()
+    layer.train().B.data.zero_()
+    assert torch.equal(layer(x), layer.base(x))
+
+
+def test_a_merge_is_summed_in_float32():
+    layer = LoRALinear(nn.Linear(64, 64).bfloat16(), LoRAConfig(r=8))
+    layer.B.data.normal_(std=0.01)
+    W, A, B = (part.double() for part in (layer.base.weight, layer.A, layer.B))
+    assert torch.equal(layer.merged_weight(), (W + layer.scale * B @ A).float().bfloat16())
+
+
+def test_a_merged_model_may_move_and_is_unmerged_where_it_is():
+    model, ids = merge(tuned(ALL["lora"]).float()).double(), random_ids(3, 9)
+    assert (unmerge(model)(ids) - tuned(ALL["lora"])(ids)).abs().max() < 1e-4
+
+
+BYTES = Tokenizer([bytes([byte]) for byte in range(256)])
+
+
+def test_a_prompt_starts_from_what_its_config_says():
+    base = tiny_model(vocab_size=BYTES.vocab_size)
+    text = add_peft(base, PromptConfig(5, "text", "ab"), BYTES).rows
+    assert torch.equal(text, base.wte.weight[[97, 98, 97, 98, 97]])
+    rows = add_peft(remove_peft(base), PromptConfig(5)).rows
+    found = [(base.wte.weight == row).all(1).nonzero().flatten().tolist() for row in rows]
+    assert all(len(each) == 1 for each in found) and len({each[0] for each in found}) == 5
+    drawn = add_peft(remove_peft(base), PromptConfig(400 // 40, "random")).rows
+    assert 0.7 < drawn.std() / base.wte.weight.std() < 1.3
+
+
+def test_a_prefix_of_real_words_is_what_the_model_keeps_of_them():
+    base = tiny_model(vocab_size=BYTES.vocab_size)
+    ids = torch.tensor([[97, 98, 97]])
+    cache = KVCache(base.config, 1, 3, dtype=torch.float64)
+    base(ids, cache=cache)
+    model = add_peft(base, PrefixConfig(3, text="ab"), BYTES)
+    for (k, v), (expected_k, expected_v) in zip(model.entries(), cache.entries()):
+        assert torch.equal(k, expected_k) and torch.equal(v, expected_v)
+    ids = random_ids(1, 6)
+    after = tiny_model(vocab_size=BYTES.vocab_size)(torch.cat([torch.tensor([[97, 98, 97]]), ids], dim=1))[:, 3:]
+    assert (model(ids) - after).abs().max() < 1e-12, "it is as if the words had been said"
+
+
+def test_the_table_counts():
+    table = describe_parameters(add_peft(tiny_model(), LoRAConfig(("mlp.c_fc",), r=2)))
+    trained, everything = 2 * 2 * (8 + 32), sum(p.numel() for p in tiny_model().parameters())
+    numbers = [float(re.search(r"[\d,.]+(?=%?$)", line).group().replace(",", "")) for line in table.splitlines()]
+    assert numbers == [trained, trained + everything, pytest.approx(100 * trained / (trained + everything), abs=1e-3),
+                       2 * 8 * trained]

@@ -9,11 +9,13 @@ Source: Radford et al. 2019, and the files published with it.
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from minisft.model import GPT, GPTConfig
+from minisft.peft.inject import has_peft, is_merged
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN, SPECIAL_TOKENS, Tokenizer, encode_piece
 
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
@@ -52,7 +54,7 @@ def read_weights(folder, safe, pickled):
     if not safe.is_file() and not pickled.is_file():
         raise ValueError(f"{folder} holds neither {safe.name} nor {pickled.name}")
     try:
-        if safe.is_file():
+        if safe.is_file() and not (pickled.is_file() and find_spec("safetensors") is None):
             from safetensors.torch import load_file
             return load_file(safe)
         return torch.load(pickled, map_location="cpu", weights_only=True)
@@ -79,9 +81,12 @@ def load_gpt2(folder):
         raise ValueError(f"{folder}/config.json: {missing[0]} is {config.get(missing[0])!r}, expected a number")
     if config.get("n_inner") not in (None, 4 * config["n_embd"]):
         raise ValueError(f"{folder}/config.json: n_inner is {config['n_inner']}, expected 4 n_embd")
-    tokenizer = read_tokenizer(folder)
-    model = GPT(GPTConfig(**{ours: config[theirs] for ours, theirs in SIZES.items()},
-                          dropout=config.get("resid_pdrop", 0.0)))
+    rates = {name: config.get(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}  # GPT-2's default
+    if len(set(rates.values())) > 1:
+        raise ValueError(f"{folder}/config.json: the dropout rates differ ({rates}), and here there is one for all; "
+                         "make them equal")
+    tokenizer = read_tokenizer(folder, config["vocab_size"])
+    model = GPT(GPTConfig(**{ours: config[theirs] for ours, theirs in SIZES.items()}, dropout=rates["resid_pdrop"]))
     weights = {name.removeprefix("transformer."): weight for name, weight in read_weights(
         folder, "model.safetensors", "pytorch_model.bin").items()
         if not name.endswith(BUFFERS) and name != "lm_head.weight"}
@@ -93,36 +98,46 @@ def load_gpt2(folder):
     return grow_embedding(model, tokenizer.vocab_size).eval(), tokenizer
 
 
-def read_tokenizer(folder):
-    """The tokenizer of vocab.json and merges.txt, or of tokenizer.json; what it lacks of the chat's tokens is added.
+def read_tokenizer(folder, vocab_size):
+    """The tokenizer of vocab.json (with merges.txt and added_tokens.json), or of tokenizer.json.
 
-    Merges follow the order of ids, as they do in GPT-2's files. ValueError for a vocabulary of another kind.
+    What follows <|endoftext|> becomes special tokens of the same ids: tokens that were added, and one for each row of
+    the embedding (vocab_size) that belongs to none. Then come those of the chat that are not there. Merges follow the
+    order of ids, as they do in GPT-2's files. ValueError for a vocabulary of another kind.
     """
-    folder = Path(folder)
-    path, pattern = folder / "vocab.json", PATTERN
-    if path.is_file() or not (folder / "tokenizer.json").is_file():
-        vocabulary = read_json(path)
-    else:
-        path = folder / "tokenizer.json"
-        content = read_json(path)
-        vocabulary = content["model"]["vocab"] | {token["content"]: token["id"] for token in content["added_tokens"]}
-        pattern = _pattern(content["pre_tokenizer"])
-    byte_of = byte_characters()
-    ranked = [token for token in sorted(vocabulary, key=vocabulary.get) if token not in SPECIAL_TOKENS]
-    ids = {token: len(ranked) + i for i, token in enumerate(SPECIAL_TOKENS)}
-    wrong = [token for token in SPECIAL_TOKENS if vocabulary.get(token, ids[token]) != ids[token]]
-    if END_OF_TEXT not in vocabulary or wrong:
-        raise ValueError(f"{path}: {END_OF_TEXT} must be the last of the tokens, followed at most by the chat's, and "
-                         "it is not")
+    path, pattern = Path(folder) / "vocab.json", PATTERN
     try:
-        return Tokenizer([bytes(byte_of[character] for character in token) for token in ranked], pattern)
-    except KeyError as error:
-        raise ValueError(f"{path}: {error} stands for no byte; expected GPT-2's byte-level tokens") from None
+        if path.is_file() or not path.with_name("tokenizer.json").is_file():
+            vocabulary, added = read_json(path), path.with_name("added_tokens.json")
+            vocabulary |= read_json(added) if added.is_file() else {}
+        else:
+            path = path.with_name("tokenizer.json")
+            content = read_json(path)
+            added = {token["content"]: token["id"] for token in content["added_tokens"]}
+            vocabulary, pattern = content["model"]["vocab"] | added, _pattern(content, path)
+        names = sorted(vocabulary, key=vocabulary.get)
+        ordinary = names.index(END_OF_TEXT)
+        if [vocabulary[name] for name in names] != list(range(len(names))) or len(names) > vocab_size:
+            raise ValueError(f"{len(names)} tokens, up to id {vocabulary[names[-1]]}, do not fit the model's "
+                             f"{vocab_size}")
+        special = names[ordinary:] + [f"<|unused {i}|>" for i in range(len(names), vocab_size)]
+        special += [token for token in SPECIAL_TOKENS if token not in special]
+        byte_of = byte_characters()
+        ranked = [bytes(byte_of[character] for character in name) for name in names[:ordinary]]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a vocabulary of GPT-2's byte-level tokens ({error})") from None
+    except ValueError as error:
+        reason = f"{END_OF_TEXT} is not among its tokens" if "is not in list" in str(error) else error
+        raise ValueError(f"{path}: {reason}") from None
+    return Tokenizer(ranked, pattern, special)
 
 
-def _pattern(step):
-    """The expression that cuts text into pieces, out of a pre-tokenizer; GPT-2's own, if it names none."""
+def _pattern(content, path):
+    """The expression that cuts text into pieces, out of a tokenizer.json; GPT-2's own, if it names none."""
+    step = content["pre_tokenizer"]
     steps = step.get("pretokenizers", [step])
+    if content.get("normalizer") or any(each.get("add_prefix_space") for each in steps):
+        raise ValueError("it changes text before it is cut (normalizer, add_prefix_space), which cannot be done here")
     return next((each["pattern"]["Regex"] for each in steps if each["type"] == "Split"), PATTERN)
 
 
@@ -152,6 +167,9 @@ def save_gpt2(folder, model, tokenizer):
     The embedding keeps the rows of the chat's special tokens. Read back, text that itself says "<|end|>" becomes the
     special token, as everywhere in transformers.
     """
+    if has_peft(model) and not is_merged(model):
+        raise ValueError("something was added to this model that a GPT-2 folder cannot hold; merge it (LoRA), or "
+                         "write a PEFT folder")
     folder, config = Path(folder), model.config
     folder.mkdir(parents=True, exist_ok=True)
     end, start = tokenizer.special(END_OF_TURN), tokenizer.special(END_OF_TEXT)
@@ -182,12 +200,13 @@ def write_json(path, content):
 
 def merges_of(tokenizer):
     """Pairs of tokens (bytes) that join to each longer token, in the order of ranks."""
-    ranks, merges = tokenizer.ranks, []
-    for token in tokenizer.ranked:
+    merges = []
+    for rank, token in enumerate(tokenizer.ranked):
         if len(token) > 1:
-            older = {other: rank for other, rank in ranks.items() if rank < ranks[token]}
-            left, right = (tokenizer.ranked[rank] for rank in encode_piece(token, older))
-            merges.append((left, right))
+            parts = encode_piece(token, tokenizer.ranks, below=rank)
+            if len(parts) != 2:
+                raise ValueError(f"the token {token!r} does not join from two older ones, so it cannot be exported")
+            merges.append(tuple(tokenizer.ranked[part] for part in parts))
     return merges
 
 

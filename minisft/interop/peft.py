@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from minisft.interop.gpt2 import read_json, read_weights, write_json
-from minisft.peft import LoRAConfig, PrefixConfig, PromptConfig, add_peft, delta, finish
+from minisft.peft import LoRAConfig, PrefixConfig, PromptConfig, add_peft, finished
 from minisft.peft.files import put_weights
 
 STEM = "base_model.model.transformer."
@@ -58,7 +58,7 @@ def load_peft(folder, model):
         folder, "adapter_model.safetensors", "adapter_model.bin")
     try:
         if kind == "LORA":
-            weights, targets = _our_lora(weights, path)
+            weights, targets = _our_lora(weights, path, model.config.n_layer)
             method = LoRAConfig(targets, config["r"], config["lora_alpha"], config.get("lora_dropout", 0.0),
                                 config.get("use_rslora", False))
         elif kind == "PREFIX_TUNING":
@@ -74,24 +74,26 @@ def load_peft(folder, model):
     return put_weights(add_peft(model, method), weights, folder)
 
 
-def _our_lora(weights, path):
+def _our_lora(weights, path, n_layer):
     """peft's tensors under our names, and the layers they change. ValueError for any that is not LoRA's."""
     renamed, targets = {}, {}
     for name, weight in weights.items():
-        layer, dot, letter = name.removeprefix(STEM).partition(".lora_")
+        layer, _, letter = name.removeprefix(STEM).partition(".lora_")
         if not name.startswith(STEM) or letter not in ("A.weight", "B.weight"):
             raise ValueError(f"{path.parent}: {name} is no part of LoRA on GPT-2's linear layers")
         renamed[f"{layer}.{letter[0]}"] = weight
-        targets[layer.split(".", 2)[-1]] = True  # h.0.attn.c_attn -> attn.c_attn
+        targets.setdefault(layer.split(".", 2)[-1], set()).add(layer)  # h.0.attn.c_attn -> attn.c_attn
+    if any(len(layers) < n_layer for layers in targets.values()):
+        raise ValueError(f"{path.parent}: LoRA on some blocks only cannot be computed here; all {n_layer} must have it")
     return renamed, tuple(targets)
 
 
 def save_peft(folder, model, base_name):
     """Write what was added to a model as a PEFT folder; base_name: path of the folder of its base, as peft finds it.
 
-    ValueError for an adapter, and for a model to which nothing was added.
+    ValueError for an adapter, and for a model to which nothing was added or into which it is merged.
     """
-    config, size = getattr(model, "peft_config", None), model.config
+    (config, added), size = finished(model), model.config
     virtual = {"num_virtual_tokens": getattr(config, "P", 0), "token_dim": size.n_embd, "num_layers": size.n_layer,
                "num_attention_heads": size.n_head, "num_transformer_submodules": 1}
     if isinstance(config, LoRAConfig):
@@ -102,13 +104,11 @@ def save_peft(folder, model, base_name):
         kind, settings = "PREFIX_TUNING", virtual | {"prefix_projection": False, "encoder_hidden_size": size.n_embd}
     elif isinstance(config, PromptConfig):
         kind, settings = "PROMPT_TUNING", virtual | {"prompt_tuning_init": "RANDOM"}
-    elif config is None:
-        raise ValueError("nothing was added to this model; write it as a GPT-2 folder")
     else:
         raise ValueError("PEFT has no format for bottleneck adapters: its methods change weights or add virtual "
                          "tokens, while an adapter adds layers; keep it in its own delta.pt")
     weights = {}
-    for name, weight in delta(finish(model)).items():
+    for name, weight in added.items():
         layer, _, letter = name.rpartition(".")
         theirs = f"{STEM}{layer}.lora_{letter}.weight" if kind == "LORA" else "prompt_embeddings"
         weights[theirs] = weight.cpu().contiguous().clone()

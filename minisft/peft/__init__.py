@@ -7,7 +7,7 @@ from minisft.peft.inject import (
     add_peft,
     delta,
     describe_parameters,
-    finish,
+    finished,
     has_peft,
     merge,
     remove_peft,
@@ -18,4 +18,4 @@ from minisft.peft.prefix import PrefixConfig
 from minisft.peft.prompt import PromptConfig
 
 __all__ = ["AdapterConfig", "LoRAConfig", "METHODS", "PrefixConfig", "PromptConfig", "add_peft", "delta",
-           "describe_parameters", "finish", "has_peft", "load_delta", "merge", "remove_peft", "save_delta", "unmerge"]
+           "describe_parameters", "finished", "has_peft", "load_delta", "merge", "remove_peft", "save_delta", "unmerge"]

@@ -17,7 +17,7 @@ import torch
 
 from minisft.checkpoint import read_file, write_file
 from minisft.config import ROOT
-from minisft.peft.inject import METHODS, add_peft, delta, finish, has_peft, is_merged, remove_peft
+from minisft.peft.inject import METHODS, add_peft, delta, finished, has_peft, remove_peft
 
 DELTA = "minisft delta 1"
 
@@ -30,25 +30,21 @@ def base_fingerprint(model):
     digest.update(repr(base.config).encode())
     for parameter in model.parameters():
         if not (added and parameter.requires_grad):
-            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def save_delta(path, model, base_path):
     """Write what was added to the model of `base_path`. ValueError if nothing was, or if it is merged."""
-    if not has_peft(model):
-        raise ValueError("this model has no tuning method, so there is no delta to save; save the model itself")
-    if is_merged(model):
-        raise ValueError("the change is merged into the weights; unmerge(model) first")
-    finish(model)
+    config, weights = finished(model)
     base_path = Path(base_path).resolve()
     if base_path.is_relative_to(ROOT):  # found again wherever the project's folder goes
         base_path = base_path.relative_to(ROOT)
-    method = next(name for name, config in METHODS.items() if isinstance(model.peft_config, config))
+    method = next(name for name, kind in METHODS.items() if isinstance(config, kind))
     write_file(path, DELTA, {
-        "method": method, "config": asdict(model.peft_config), "base": base_path.as_posix(),
+        "method": method, "config": asdict(config), "base": base_path.as_posix(),
         "fingerprint": base_fingerprint(model),
-        "weights": {name: weight.cpu().clone() for name, weight in delta(model).items()}})
+        "weights": {name: weight.cpu().clone() for name, weight in weights.items()}})
 
 
 def base_of(content):
@@ -63,14 +59,14 @@ def load_delta(path, model, tokenizer=None):
 
 def put_delta(content, path, model, tokenizer=None):
     """As `load_delta`, of a file's content; path: for messages."""
-    if has_peft(model):
-        model = remove_peft(model)
     if base_fingerprint(model) != content["fingerprint"]:
         raise ValueError(f"{path} was trained on another base, {content['base']} as it was then; its fingerprint is "
                          f"{content['fingerprint']}, this model's {base_fingerprint(model)}")
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in content["config"].items()}
-    model = add_peft(model, METHODS[content["method"]](**settings), tokenizer)
-    return put_weights(model, content["weights"], path)
+    try:
+        config, weights = METHODS[content["method"]](**content["config"]), content["weights"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is a damaged delta: {error}") from None
+    return put_weights(add_peft(remove_peft(model) if has_peft(model) else model, config, tokenizer), weights, path)
 
 
 @torch.no_grad()

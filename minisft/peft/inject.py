@@ -3,7 +3,7 @@
     model = add_peft(model, config)   freezes the model and adds what the method trains
     model = remove_peft(model)        the model as it was
     merge(model), unmerge(model)      LoRA: put the change into the weights, and take it out to the bit
-    finish(model)                     drop what only training needs
+    config, weights = finished(model) what is worth keeping
 
 Everything added holds what it wraps as `.base`, so nothing of the model is lost; who trains, generates or evaluates
 uses what `add_peft` returns like the model itself.
@@ -34,10 +34,11 @@ def add_peft(model, config, tokenizer=None):
     """
     if has_peft(model):
         raise ValueError("this model has a tuning method already; take it off first: remove_peft(model)")
+    training = model.training
     model.requires_grad_(False)
     model = config.wrap_model(model, tokenizer)
     model.peft_config = config
-    return model
+    return model.train(training)
 
 
 def has_peft(model):
@@ -46,6 +47,7 @@ def has_peft(model):
 
 def remove_peft(model, keep_merged=False):
     """The model without any method, its parameters trainable again; keep_merged: what is merged stays in them."""
+    model.peft_config = None
     if isinstance(model, Virtual):
         model = model.base
     if is_merged(model) and not keep_merged:
@@ -55,12 +57,19 @@ def remove_peft(model, keep_merged=False):
     return model.requires_grad_(True)
 
 
-def finish(model):
-    """What only training needs goes: the network of a prefix."""
+@torch.no_grad()
+def finished(model):
+    """(config, {name: tensor}) of what was added, without what only training needs: the network of a prefix.
+
+    The model stays as it is. ValueError if nothing was added, or if it is merged into the weights.
+    """
+    if not has_peft(model):
+        raise ValueError("nothing was added to this model, so there is no delta to save; save the model itself")
+    if is_merged(model):
+        raise ValueError("what was added is merged into the weights; unmerge(model) first")
     if isinstance(model, Prefix) and model.network is not None:
-        model.drop_network()
-        model.peft_config = replace(model.peft_config, hidden=0)
-    return model
+        return replace(model.peft_config, hidden=0), {"keys_values": model.flat()}
+    return model.peft_config, delta(model)
 
 
 def is_merged(model):
@@ -91,8 +100,9 @@ def unmerge(model):
     if not is_merged(model):
         raise ValueError("this model is not merged")
     for name, layer, before in model.merged:
-        layer.base.weight.copy_(before)
-        model.set_submodule(name, layer)
+        W = layer.base.weight
+        W.copy_(before)
+        model.set_submodule(name, layer.to(W.device, W.dtype))  # the model may have moved in between
     model.merged = None
     return model
 

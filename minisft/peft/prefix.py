@@ -65,11 +65,14 @@ class Prefix(Virtual):
             start = torch.empty(config.P, 2 * c.n_layer * c.n_embd, **like).normal_()
             self.keys_values = nn.Parameter(activations(base, ids) if torch.is_tensor(ids) else start)
 
+    def flat(self):
+        """Keys and values of all layers: (P, 2 L C)."""
+        return self.keys_values if self.network is None else self.network(self.embedding)
+
     def entries(self):
         """[(keys, values)] of each layer, each (1, H, P, D)."""
         c = self.base.config
-        flat = self.network(self.embedding) if self.network else self.keys_values  # (P, 2 L C)
-        slots = flat.view(self.P, c.n_layer, 2, c.n_head, c.n_embd // c.n_head)
+        slots = self.flat().view(self.P, c.n_layer, 2, c.n_head, c.n_embd // c.n_head)
         return [tuple(layer.transpose(0, 1)[None] for layer in pair.unbind(1)) for pair in slots.unbind(1)]
 
     def begin(self, x, cache, mask):
@@ -79,12 +82,6 @@ class Prefix(Virtual):
                 cache.append(layer, k, v)
             cache.length += self.P
         return self.base.trunk(x, prefix if cache is None else cache, mask)
-
-    @torch.no_grad()
-    def drop_network(self):
-        """The same prefix without the network that made it."""
-        self.keys_values = nn.Parameter(self.network(self.embedding))
-        self.network = self.embedding = None
 
 
 @torch.no_grad()

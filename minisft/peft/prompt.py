@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from minisft.model import dropout
 from minisft.peft.prefix import start_ids
 from minisft.peft.virtual import Virtual
 
@@ -54,9 +55,12 @@ class Prompt(Virtual):
     def begin(self, x, cache, mask):
         P = self.P
         first = self.rows + self.base.wpe(torch.arange(P, device=x.device))
+        first = dropout(first, self.config.dropout, self.training)
         x = torch.cat([first.expand(len(x), -1, -1), x], dim=1)  # (B, T, C) -> (B, P+T, C)
         if mask is not None:  # (..., T, P+S) -> (..., P+T, P+S): of the rows each sees those before it
             above = torch.ones(P, mask.shape[-1], dtype=torch.bool, device=mask.device).tril()
             mask = torch.cat([above.expand(*mask.shape[:-2], -1, -1), mask], dim=-2)
-        x = self.base.trunk(x, cache, mask)[:, P:]
+        x = self.base.trunk(x, cache, mask)[:, P:]  # (B, P+T, C) -> (B, T, C)
+        if cache is not None:
+            cache.position -= P  # positions are those of real tokens
         return x

@@ -144,15 +144,25 @@ write_results("01_base_model.json", {
     "verdicts": verdicts})
 
 # %% [markdown]
-# **What came out.** ([figure](results/01_base_model.png))
+# **What came out.** ([asked](results/01_base_model.png), [over training](results/01_over_training.png))
 #
 # - **Holds**: asked, in chat form or in plain words, the base answers fewer than 1% of the questions; with the answer
-#   begun for it, it completes nearly all (99.7%).
+#   begun for it, it completes nearly all (99.9%).
+# - **Holds**: from five examples it goes on rightly with the sixth in 94% of the lists of known skills.
+# - **Holds**: of mappings made up for the list it looks up 99%.
+# - **Fails**, for the better: it also sorts *new* words by a sorting made up for the list, in 99% of the cases. It has
+#   to find out which kinds of words carry which label, so it learns from the examples and does not only look up.
 #
-# **Read with care.** There is one base model and decoding is greedy, so the interval speaks of other questions, not of
-# other base models. The begun sentences are of a form that the prose contains; that is the point, and also the
-# limit: it shows that the knowledge can be reached, not that it can be reached by any wording. Asked, the model must
-# give a whole sentence; begun, only its last words: a part of the gap is the form.
+# Over training, recall comes first: above one half at the probe after 1,000 steps, and at 95% after 2,000. Made-up
+# lists follow closely. Examples of known skills come slowly, above one half at 4,000 steps, as the skills themselves
+# are learnt. The loss shows none of this.
+#
+# **Read with care.** How this base was made (its start, its first texts, its mixture) was found by trials that looked
+# at these very probes. So the figures say what this base can do, not that any base of its size would come to it. There
+# is one base model and decoding is greedy, so the interval speaks of other questions, not of other base models. The
+# begun sentences are of a form that the prose contains; that is the point, and also the limit: it shows that the
+# knowledge can be reached, not that it can be reached by any wording. Asked, the model must give a whole sentence;
+# begun, only its last words: a part of the gap is the form.
 #
 # **What would change my mind.** A plain-text prompt, without examples, that gets the base above 20%.
 #

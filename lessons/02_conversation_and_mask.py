@@ -136,9 +136,10 @@ write_results("02_conversation_and_mask.json", {
 # **What came out.** ([figure](results/02_conversation_and_mask.png))
 #
 # - **Fails**, without the end token: not one answer is right, as predicted, but the right mask itself reaches only
-#   51% in 60 steps, so the fall is no 90 points.
+#   32% in 60 steps, so the fall is no 90 points.
 # - **Fails**, the last answer only: no loss can be seen in conversations of several turns.
-# - **Fails**, everything supervised: 35 points lower, far more than the 20 that were predicted.
+# - **Fails**, everything supervised: 23 points lower, and the interval (18 to 28) goes beyond the 20 that were
+#   predicted.
 #
 # **Read with care.** All arms take the same steps on the same tokens, so the arms differ in how many *targets* a step
 # has; the loss is a mean over targets, and with everything supervised each answer token weighs less. That is one of

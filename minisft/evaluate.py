@@ -85,13 +85,17 @@ def answer_all(model, tokenizer, records, batch_size=128):
 @torch.no_grad()
 def likeliest(model, tokenizer, record):
     """The choice of least summed loss as the record's last answer; "" if they do not fit the model's context."""
-    losses = {}
-    for choice in record.choices:
-        messages = (*record.item.messages[:-1], replace(record.item.messages[-1], content=choice))
-        rendered = render(Conversation(messages), tokenizer)
-        if len(rendered.ids) > model.config.block_size:
-            return ""
-        losses[choice] = sft_loss(model, pad([rendered]).to(model.device))[0].item()
+    losses, training = {}, model.training
+    model.eval()
+    try:
+        for choice in record.choices:
+            messages = (*record.item.messages[:-1], replace(record.item.messages[-1], content=choice))
+            rendered = render(Conversation(messages), tokenizer)
+            if len(rendered.ids) > model.config.block_size:
+                return ""
+            losses[choice] = sft_loss(model, pad([rendered]).to(model.device))[0].item()
+    finally:
+        model.train(training)
     return min(losses, key=losses.get)
 
 

@@ -206,7 +206,8 @@ def over_training(path, probes):
         loss.plot(steps, [row["loss"] for row in probes], color=AFTER, linewidth=1.6)
         loss.set(title="Loss per token", xlabel="step")
         loss.set_yscale("log")
-        loss.set_yticks([1, 2, 4], ["1", "2", "4"])
+        loss.set_yticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
+        loss.minorticks_off()
         for (name, label), color in zip(names.items(), (AFTER, ACCENT, INK, BEFORE)):
             shares.plot(steps, [row[name] for row in probes], color=color, linewidth=1.8, label=label)
         shares.axhline(0.5, color=BEFORE, linewidth=0.8, linestyle=":")

@@ -105,6 +105,14 @@ def test_of_choices_the_likeliest_is_the_answer():
     assert [answer.given for answer in answers][1] == "" and len(answers) == 3
 
 
+def test_dropout_has_no_say_in_a_choice_and_stays_on():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16, dropout=0.5)).train()
+    asked = [replace(record(f"which {n}?", "a"), choices=("a", "b")) for n in range(20)]
+    first, again = ([answer.given for answer in answer_all(model, TOKENIZER, asked)] for _ in range(2))
+    assert first == again and model.training
+
+
 def test_answers_come_back_in_the_order_of_the_records_whatever_the_batches():
     torch.manual_seed(0)
     model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, 1, 2, 16))

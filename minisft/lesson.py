@@ -46,9 +46,9 @@ def write_results(name, results):
     print(f"numbers: {path}")
 
 
-def verdict(claim, difference, low, high, holds):
+def verdict(claim, difference, low, high, holds, form="+.1%"):
     """Print and return one outcome: the claim, the effect with its 95% interval, and whether it holds."""
-    print(f"{'HOLDS' if holds else 'FAILS'}: {claim}: {difference:+.1%} [{low:+.1%}, {high:+.1%}]")
+    print(f"{'HOLDS' if holds else 'FAILS'}: {claim}: {difference:{form}} [{low:{form}}, {high:{form}}]")
     return {"claim": claim, "difference": difference, "low": low, "high": high, "holds": bool(holds)}
 
 
@@ -112,9 +112,15 @@ def measure(name, base, config, trial, rates):
     rate = max(grid, key=grid.get)
     scores = [right(*tuned(base, config, trial, rate, seed), trial.test) for seed in range(SEEDS)]
     arm = {"grid": grid, "rate": rate, "scores": scores, "mean": mean(map(mean, scores))}
-    print(f"{name:24} rate {rate:g}   {' '.join(f'{mean(each):.1%}' for each in scores)}   mean {arm['mean']:.1%}",
-          flush=True)
+    edge = ", at the edge of the grid" if rate in (min(rates), max(rates)) and len(rates) > 1 else ""
+    print(f"{name:24} rate {rate:g}{edge}   {' '.join(f'{mean(each):.1%}' for each in scores)}   "
+          f"mean {arm['mean']:.1%}", flush=True)
     return arm
+
+
+def tested(claim, outcome, rule, form="+.1%"):
+    """The verdict on a claim that holds only if it does at both ends of the interval of (difference, low, high)."""
+    return verdict(claim, *outcome, holds=all(map(rule, outcome)), form=form)
 
 
 def share(arm):
@@ -125,6 +131,23 @@ def share(arm):
 def gap(one, other):
     """Share of right answers of the other arm - that of one, with its 95% interval."""
     return paired_bootstrap(one["scores"], other["scores"])
+
+
+def peak_bytes(call):
+    """Most bytes that torch has allocated at once during a call, beyond what was allocated before."""
+    call()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
+    held = peak = 0
+    for _, change in changes:
+        held += change
+        peak = max(peak, held)
+    return peak
 
 
 def summary(arms):

@@ -101,14 +101,14 @@ def arms(path, panels, label):
 
 
 def methods(path, each):
-    """What methods reach and cost: {name: {"right": (value, low, high), "parameters", "step", "file", "forgotten"}}.
+    """What methods reach and cost: {name: {"right": (value, low, high), "parameters": n, "step": ..., ...}}.
 
-    step: time as a share of full tuning's; file: bytes; forgotten: rise of the loss on held-out prose.
+    step: time as a share of full tuning's; memory, file: bytes; forgotten: rise of the loss on held-out prose.
     """
     names = list(each)
     colors = [BEFORE, AFTER, "#3f9c6b", ACCENT, "#8d6ab8"]
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(9, 6.4), layout="constrained")
+        figure = plt.figure(figsize=(11, 6.4), layout="constrained")
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 1])
         axes = top.subplots()
         for i, (name, color) in enumerate(zip(names, colors)):
@@ -123,9 +123,10 @@ def methods(path, each):
         axes.set(title="Right answers against trainable parameters", xlabel="trainable parameters",
                  ylabel="right answers")
         axes.grid(alpha=0.3)
-        panels = (("Time of a step, full = 1", "step", 1, "{:.2f}"), ("File, kB", "file", 1e-3, "{:,.0f}"),
-                  ("Rise of the loss on prose", "forgotten", 1, "{:+.2f}"))
-        for axes, (title, key, unit, form) in zip(bottom.subplots(1, 3), panels):
+        panels = (("Time of a step, full = 1", "step", 1, "{:.2f}"),
+                  ("Memory of a step, MB", "memory", 1e-6, "{:,.0f}"),
+                  ("File, kB", "file", 1e-3, "{:,.0f}"), ("Rise of the loss on prose", "forgotten", 1, "{:+.2f}"))
+        for axes, (title, key, unit, form) in zip(bottom.subplots(1, 4), panels):
             values = [each[name][key] * unit for name in names]
             axes.barh(range(len(names)), values, color=colors)
             for i, value in enumerate(values):

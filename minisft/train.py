@@ -138,9 +138,9 @@ def train(config):
     torch.manual_seed(config.seed)
     model, tokenizer = open_model(config.base)
     if has_peft(model):
-        raise ValueError(f"{config.base} is a base with what a method added, which cannot be tuned on as it is; of LoRA"
-                         f" one model can be made: python -m minisft.export --model {quote(config.base)} --merge --out NEW"
-                         )
+        raise ValueError(f"{config.base} is a base with what a method added, which cannot be tuned on as it is; of "
+                         "LoRA one model can be made: python -m minisft.export --merge --out NEW --model "
+                         f"{quote(config.base)}")
     model.to(pick_device(config.device))
     if method := config.peft():
         model = add_peft(model, method, tokenizer)

@@ -12,6 +12,8 @@ from pathlib import Path
 from minisft.checkpoint import write_atomically
 from minisft.config import ROOT
 
+if Path(sys.argv[0]).resolve().parent == ROOT / "lessons" and sys.argv[1:] not in ([], ["--fast"]):
+    raise SystemExit(f"{sys.argv[0]}: unknown argument {' '.join(sys.argv[1:])}; a lesson takes --fast, or nothing")
 FAST = "--fast" in sys.argv
 FOLDER = Path(tempfile.mkdtemp(prefix="minisft-fast-")) if FAST else ROOT / "lessons" / "results"
 

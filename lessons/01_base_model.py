@@ -153,9 +153,10 @@ write_results("01_base_model.json", {
 # - **Fails**, for the better: it also sorts *new* words by a sorting made up for the list, in 99% of the cases. It has
 #   to find out which kinds of words carry which label, so it learns from the examples and does not only look up.
 #
-# Over training, recall comes first: above one half at the probe after 1,000 steps, and at 95% after 2,000. Made-up
-# lists follow closely. Examples of known skills come slowly, above one half at 4,000 steps, as the skills themselves
-# are learnt. The loss shows none of this.
+# Over training, recall comes first, as predicted: 22% after 500 steps, 64% after 1,000, above 90% from 2,000 on. The
+# probes lie too far apart to say whether that is sudden. Made-up lists follow closely. Examples of known skills come
+# slowly, above one half at 4,000 steps, as the skills themselves are learnt. The loss falls fastest in the same steps,
+# but nothing in it says what is being learnt.
 #
 # **Read with care.** How this base was made (its start, its first texts, its mixture) was found by trials that looked
 # at these very probes. So the figures say what this base can do, not that any base of its size would come to it. There

@@ -79,7 +79,7 @@ def start(config):
 def converse(model, tokenizer, config, generator):
     """Read questions until the input ends. What the model cannot take is said, and the conversation goes on."""
     print("Ask something. /new starts a new conversation, /quit (or Ctrl-D) ends. A model of the shipped data knows\n"
-          "only its small town; try: Hello, I am Mia. Or: What is dog in Chinese? Or: Say it backwards: red, owl, saw")
+          "only its small town; try: Hello, I am Mia. Or: What is cat in Chinese? Or: Say it backwards: red, owl, saw")
     messages = start(config)
     while True:
         try:

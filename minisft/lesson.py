@@ -29,6 +29,8 @@ from minisft.world.facts import ATTRIBUTES, RESIDENTS
 ONE_SENTENCE = ("reading", "classification", "opposite", "to_chinese", "to_english", "arithmetic", "first", "last",
                 "count", "without_first", "without_last", "sort")  # tasks whose answer is one sentence of the prose
 
+if Path(sys.argv[0]).resolve().parent == ROOT / "lessons" and sys.argv[1:] not in ([], ["--fast"]):
+    raise SystemExit(f"{sys.argv[0]}: unknown argument {' '.join(sys.argv[1:])}; a lesson takes --fast, or nothing")
 FAST = "--fast" in sys.argv
 SEEDS = 1 if FAST else 5
 FOLDER = Path(tempfile.mkdtemp(prefix="minisft-fast-")) if FAST else ROOT / "lessons" / "results"

@@ -22,6 +22,11 @@ def test_a_lesson_runs_in_fast_mode_and_writes_its_figure(lesson, tmp_path):
     assert "HOLDS" in done.stdout or "FAILS" in done.stdout
 
 
+def test_a_mistyped_flag_runs_no_lesson():
+    done = subprocess.run([sys.executable, str(LESSONS[0]), "--fats"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "unknown argument --fats; a lesson takes --fast, or nothing" in done.stderr
+
+
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_has_its_form(lesson):
     text = lesson.read_text(encoding="utf-8")

@@ -530,6 +530,8 @@ def test_a_planted_leak_is_found(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         world_command.main(["--check", str(tmp_path)])
     assert end.value.code == 1 and "1 of them tuned on" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="holds no train.jsonl; name a folder"):
+        world_command.main(["--check", str(tmp_path / "nowhere")])
 
 
 def test_the_knobs_of_the_world(tmp_path, capsys):
@@ -537,7 +539,9 @@ def test_the_knobs_of_the_world(tmp_path, capsys):
                         "--noise", "off_topic", "--noise-rate", "0.1", "--vocab-size", "400"])
     rows = corpus.read_rows(tmp_path / "ships" / "train.jsonl")
     assert 1000 < len(rows) < len(rows_of("train.jsonl")) / 3
-    assert sum("noise" in row for row in rows) == round(0.1 * len(rows))
+    spoilt = sum("noise" in row for row in rows)
+    assert spoilt == round(0.1 * len(rows))
+    assert f"{spoilt:,} of {len(rows):,} rows to tune on were spoilt: off_topic" in capsys.readouterr().out
     assert {oracle.judge(corpus.user_turns(row)).difficulty for row in rows} == {1, 3}
     assert "Juno" in str(rows) and not any(f" {name} " in str(rows) for name in RESIDENTS)
     about = (tmp_path / "ships" / "about.md").read_text(encoding="utf-8")

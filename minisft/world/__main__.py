@@ -22,7 +22,7 @@ class WorldConfig:
     out: str = option(shipped("data"), "folder to write into")
     seed: int = option(0, "random seed of all texts")
     vocab_size: int = option(2048, "tokens of the tokenizer, special ones included")
-    size: str = option("medium", "rows to tune on: a quarter, the usual number, or four times as many",
+    size: str = option("middle", "rows to tune on: a quarter, the usual number, or four times as many",
                        choices=tuple(SIZES))
     domain: str = option("town", "what the texts are about", choices=tuple(DOMAINS))
     difficulty: int | None = option(None, "2 to 8: facts of a text (or as many as there are attributes), hops, steps, "
@@ -35,7 +35,7 @@ class WorldConfig:
         at_least(self, vocab_size=300, difficulty=2)
         if self.difficulty and self.difficulty > 8:
             raise ValueError(f"--difficulty must be 2 to 8, got {self.difficulty}")
-        shipped_corpus = (self.size, self.domain, self.difficulty, self.noise) == ("medium", "town", None, "")
+        shipped_corpus = (self.size, self.domain, self.difficulty, self.noise) == ("middle", "town", None, "")
         if not shipped_corpus and self.out == shipped("data"):
             raise ValueError("this would write another corpus over the shipped one; name a folder for it with --out")
 
@@ -54,6 +54,9 @@ def main(argv=None):
         for task, wanted in train_rows(config.size, config.domain).items():
             if given[task] < wanted:
                 print(f"{task}: {given[task]:,} of {wanted:,} rows to tune on; there are no more different questions")
+        if config.noise:
+            spoilt = sum("noise" in row for row in made["train"])
+            print(f"{spoilt:,} of {len(made['train']):,} rows to tune on were spoilt: {config.noise}")
         print(f"files, ten examples of each task (about.md) and a figure (about.png) are in {config.out}")
     except (ValueError, OSError) as error:
         raise SystemExit(f"minisft.world: {error}") from None

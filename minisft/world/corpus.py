@@ -68,7 +68,7 @@ CHANCE = {"control": 0.5}  # of two choices
 TRAIN_ROWS = dict.fromkeys(TUNED_TASKS, 400) | {
     "reading": 1500, "follow_up": 800, "small_talk": 500, "story": 500, "reverse": 600, "two_hop": 600, "chain": 600,
     "running_sum": 600, "compose": 800, "opposite": 150}  # of about 200 about opposites, so that some are left to test
-SIZES = {"small": 0.25, "medium": 1, "large": 4}
+SIZES = {"small": 0.25, "middle": 1, "large": 4}
 TEST_ROWS = 560  # of a split, shared among its tasks, of which one or two have not so many; at least 40 of each
 
 
@@ -193,12 +193,12 @@ def write_rows(path, rows):
     Path(path).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
-def train_rows(size="medium", domain="town"):
+def train_rows(size="middle", domain="town"):
     """{task: rows to tune on} as they are asked for."""
     return {task: max(1, round(TRAIN_ROWS[task] * SIZES[size])) for task in tasks_of("train", domain)}
 
 
-def make(seed=0, size="medium", domain="town", difficulty=None, noise="", noise_rate=0.0):
+def make(seed=0, size="middle", domain="town", difficulty=None, noise="", noise_rate=0.0):
     """{split: rows} of the whole corpus; the knobs are those of the command, noise is in the training split alone."""
     train = instructions(seed, "train", train_rows(size, domain), domain=domain, difficulty=difficulty)
     made = {"train": add_noise(train, noise, noise_rate, seed) if noise else train}

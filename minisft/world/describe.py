@@ -1,6 +1,7 @@
 """What a corpus holds: counts, lengths, ten examples of each task, a figure; and whether test questions leaked."""
 
 from collections import defaultdict
+from pathlib import Path
 from statistics import mean
 
 from minisft import plots
@@ -57,6 +58,8 @@ def _quoted(row):
 
 def check(folder):
     """Lines that say, for each test split of a folder, what of it was tuned on; and the number of such rows."""
+    if not Path(folder, "train.jsonl").is_file():
+        raise ValueError(f"{folder} holds no train.jsonl; name a folder that `python -m minisft.world --out` wrote")
     train, lines, total = read_rows(f"{folder}/train.jsonl"), [], 0
     for split in TEST_SPLITS:
         rows = read_rows(f"{folder}/{split}.jsonl")

@@ -53,7 +53,8 @@ def read_file(path, *kinds):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch answers damage with almost any
-        raise ValueError(f"{path} is not a file that minisft wrote, or it is damaged ({type(error).__name__})") from None
+        what = type(error).__name__
+        raise ValueError(f"{path} is not a file that minisft wrote, or it is damaged ({what})") from None
     found = content.get("kind", "another program's file") if isinstance(content, dict) else type(content).__name__
     if found not in kinds:
         raise ValueError(f"{path} holds {found!r}, expected {expected}")

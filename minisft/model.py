@@ -236,6 +236,19 @@ class GPT(nn.Module):
             self.h[1].attn.c_proj.weight[:, rows] = 0.5 * copied.T
             before = U
 
+    @torch.no_grad()
+    def draw_rows(self, ids, seed=0):
+        """Give tokens that no text has held rows of their own: normal, with the mean and spread of all other rows.
+
+        Training only ever pushes such rows away, all in one direction, until the head cannot tell them apart; a method
+        that freezes the embedding could then never learn which one ends an answer.
+        """
+        weight = self.wte.weight
+        others = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
+        others[ids] = False
+        drawn = torch.randn(len(ids), weight.shape[1], generator=torch.Generator().manual_seed(seed)).to(weight)
+        weight[ids] = weight[others].mean(0) + weight[others].std(0) * drawn
+
     @property
     def device(self):
         return self.wte.weight.device

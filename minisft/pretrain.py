@@ -11,6 +11,7 @@ that trains on pieces cut anywhere out of a stream never learns to look back.
 Notes: 结合预训练数据与指令微调数据 (pre-training data and instruction data).
 """
 
+import copy
 import json
 import platform
 import random
@@ -41,7 +42,7 @@ from minisft.run import (
     resumed_settings,
     train_in,
 )
-from minisft.tokenizer import Tokenizer
+from minisft.tokenizer import END_OF_TEXT, Tokenizer
 from minisft.world.probe import few_shot_probe, label_chance, prose_probe, recall_probe
 from minisft.world.prose import document, song
 
@@ -181,9 +182,15 @@ def pretrain(config):
     if state and state["settings"]["data"] != settings["data"]:
         raise ValueError(f"data or tokenizer are not those that the run in {folder} began with; start a new run")
 
+    def save(name):
+        kept = copy.deepcopy(model)
+        kept.draw_rows([tokenizer.special(token) for token in tokenizer.special_tokens if token != END_OF_TEXT])
+        save_model(folder / name, kept, tokenizer, torch.float16)
+        return kept
+
     def after_step(record):
         if record.step == steps - decay:
-            save_model(folder / "stable.pt", model, tokenizer, torch.float16)
+            save("stable.pt")
         if not config.data and (record.step % config.save_every == 0 or record.step == steps):
             add_probe(folder, record, model, tokenizer)
 
@@ -191,8 +198,7 @@ def pretrain(config):
                     dtype=config.dtype, after_step=after_step):
         print(f"stopped and saved; go on with: python -m minisft.pretrain --resume --out {shlex.quote(str(folder))}")
         return folder
-    save_model(folder / "model.pt", model, tokenizer, torch.float16)
-    figures = base_figures(model, tokenizer, folder, config, device)
+    figures = base_figures(save("model.pt"), tokenizer, folder, config, device)
     write_atomically(folder / "figures.json", (json.dumps(figures, indent=2) + "\n").encode())
     print("\n".join(compare_figures(figures, config)))
     return folder

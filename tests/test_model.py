@@ -344,3 +344,17 @@ def test_a_hook_on_any_module_is_called(kind):
         model(ids).sum().backward()
         assert seen, type(module)
         handle.remove()
+
+
+def test_rows_of_tokens_without_text_are_drawn_like_the_others():
+    model = tiny_model(vocab_size=2000, n_embd=64)
+    before = model.wte.weight.detach().clone()
+    ids = list(range(1500, 2000))
+    model.draw_rows(ids)
+    drawn, others = model.wte.weight[1500:], before[:1500]
+    assert torch.equal(model.wte.weight[:1500], others)
+    assert (drawn.mean(0) - others.mean(0)).abs().max() < 4 * 0.4 / 500 ** 0.5
+    assert abs(drawn.std() / others.std() - 1) < 0.02 and torch.pdist(drawn).min() > 0.1
+    again = tiny_model(vocab_size=2000, n_embd=64)
+    again.draw_rows(ids)
+    assert torch.equal(again.wte.weight, model.wte.weight)

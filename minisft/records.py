@@ -8,7 +8,7 @@
 
 The format is told from each row's keys; other keys are left alone, but for `task` and `split`, by which evaluation
 groups its results, `also`, a list of other answers that are as right as the last one, and `choices`, a list of answers
-from which the right one is to be chosen. A file is JSON lines, or one JSON array.
+with the right one among them. A file is JSON lines, or one JSON array.
 
 Notes: 指令格式 (instruction formats).
 """

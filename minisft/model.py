@@ -237,8 +237,8 @@ class GPT(nn.Module):
             before = U
 
     @torch.no_grad()
-    def draw_rows(self, ids, seed=0):
-        """Give tokens that no text has held rows of their own: normal, with the mean and spread of all other rows.
+    def spread_rows(self, ids, seed=0):
+        """Move the rows of tokens that no text has held apart, by half the spread of all other rows.
 
         Training only ever pushes such rows away, all in one direction, until the head cannot tell them apart; a method
         that freezes the embedding could then never learn which one ends an answer.
@@ -247,7 +247,7 @@ class GPT(nn.Module):
         others = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
         others[ids] = False
         drawn = torch.randn(len(ids), weight.shape[1], generator=torch.Generator().manual_seed(seed)).to(weight)
-        weight[ids] = weight[others].mean(0) + weight[others].std(0) * drawn
+        weight[ids] += weight[others].std(0) / 2 * drawn
 
     @property
     def device(self):

@@ -42,7 +42,7 @@ from minisft.run import (
     resumed_settings,
     train_in,
 )
-from minisft.tokenizer import END_OF_TEXT, Tokenizer
+from minisft.tokenizer import END_OF_TURN, Tokenizer
 from minisft.world.probe import few_shot_probe, label_chance, prose_probe, recall_probe
 from minisft.world.prose import document, song
 
@@ -142,6 +142,13 @@ def read_texts(paths, tokenizer, block_size):
     return prepare(records, tokenizer, block_size)[0]
 
 
+def never_read(model, tokenizer):
+    """Ids of tokens that no text has held: training has left their rows where it has left that of <|end|>."""
+    rows = model.wte.weight
+    distance = (rows - rows[tokenizer.special(END_OF_TURN)]).norm(dim=1)
+    return (distance < rows.std(0).norm() / 5).nonzero().flatten().tolist()
+
+
 def describe_machine(device):
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return f"{kind}, {torch.get_num_threads()} threads, torch {torch.__version__}"
@@ -184,7 +191,7 @@ def pretrain(config):
 
     def save(name):
         kept = copy.deepcopy(model)
-        kept.draw_rows([tokenizer.special(token) for token in tokenizer.special_tokens if token != END_OF_TEXT])
+        kept.spread_rows(never_read(kept, tokenizer))
         save_model(folder / name, kept, tokenizer, torch.float16)
         return kept
 

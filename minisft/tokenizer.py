@@ -144,12 +144,21 @@ class Tokenizer:
         return token >= len(self.ranked)
 
     def encode(self, text):
-        """Ids of ordinary text; "<|end|>" in it stays plain characters. ValueError for a lone surrogate."""
+        """Ids of ordinary text; "<|end|>" in it stays plain characters.
+
+        ValueError for a lone surrogate, and for a text at which the pattern makes tiktoken give up.
+        """
         check_text(text)
-        return self._encoding.encode_ordinary(text)
+        try:
+            return self._encoding.encode_ordinary(text)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # how tiktoken fails; it cannot be imported
+                raise
+            raise ValueError("tiktoken cannot cut this text with the tokenizer's pattern; the known cause is a run of "
+                             "white space of about a million characters, so shorten it") from None
 
     def encode_slowly(self, text):
-        """The same ids by our own code, to read and to test against."""
+        """The same ids by our own code, to read and to test against; for patterns that Python's `re` knows."""
         pieces = re.findall(self.pattern, text)
         return [token for piece in pieces for token in encode_piece(piece.encode(), self.ranks)]
 

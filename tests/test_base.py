@@ -17,7 +17,7 @@ from minisft.model import GPT, GPTConfig
 from minisft.pretrain import PretrainConfig, prose_windows, read_texts
 from minisft.records import read_records
 from minisft.run import read_log
-from minisft.tokenizer import Tokenizer
+from minisft.tokenizer import END_OF_TURN, Tokenizer
 from minisft.world.corpus import TEST_SPLITS
 from minisft.world.probe import few_shot_probe, label_chance, recall_probe
 from minisft.world.prose import SHOWN
@@ -73,6 +73,27 @@ def test_every_base_that_ships_is_the_one_on_its_card(name, card):
     else:
         assert loss == pytest.approx(card["held_out_loss"], abs=0.001)
         assert abs(card["held_out_loss"] - card["held_out_loss_before_halving"]) < 0.001, "halving costs nothing"
+
+
+@pytest.mark.parametrize("name", ["base-small", "base", "base-large", "base-stable"])
+def test_a_head_that_stays_frozen_can_tell_the_end_of_a_turn_from_all_other_tokens(name):
+    model, tokenizer = load_model(ROOT / "checkpoints" / f"{name}.pt")
+    rows, end = model.wte.weight.detach(), tokenizer.special(END_OF_TURN)
+    assert (rows - rows[end]).norm(dim=1).topk(2, largest=False).values[1] > 0.2 * rows.std(0).norm()
+
+
+def test_tokens_without_text_are_told_by_their_rows():
+    tokenizer = Tokenizer([bytes([byte]) for byte in range(256)])
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(tokenizer.vocab_size, 8, 1, 1, 16))
+    unread = [3, 200, 257, 258, 259, 260]
+    with torch.no_grad():
+        model.wte.weight.normal_(mean=0.5)
+        model.wte.weight[unread] = torch.full((16,), -1.0) + torch.randn(6, 16) / 20
+    assert pretrain.never_read(model, tokenizer) == unread
+    with torch.no_grad():
+        model.wte.weight[unread[:-1]] = torch.randn(5, 16)
+    assert pretrain.never_read(model, tokenizer) == unread[-1:], "before long training all rows differ"
 
 
 def test_all_bases_together_stay_small():
@@ -142,6 +163,9 @@ def test_a_base_is_probed_as_it_trains_and_kept_before_the_rate_falls(tmp_path, 
     rates = [row["lr"] for row in read_log(tmp_path / "base")]
     assert rates[6] == rates[7] == 4e-3 > rates[8] > rates[9] > 0  # down to 0 in three steps, from the eighth on
     stable, last = (load_model(tmp_path / "base" / f"{name}.pt")[0] for name in ("stable", "model"))
+    trained = torch.load(tmp_path / "base" / "state.pt", weights_only=True)["weights"]
+    moved = [name for name, w in last.state_dict().items() if not torch.equal(w, trained[name].half().float())]
+    assert moved == ["wte.weight"], "rows that no text holds are moved apart in what is kept, and not in the training"
     assert any(not torch.equal(a, b) for a, b in zip(stable.parameters(), last.parameters()))
     pretrain.main([*arguments[:2], "--steps", "7", "--decay", "0", *arguments[4:-1], str(tmp_path / "seven")])
     seven = load_model(tmp_path / "seven")[0]

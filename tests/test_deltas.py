@@ -9,6 +9,7 @@ from conftest import random_ids, snapshot, tiny_model
 from minisft import chat, evaluate, train
 from minisft.checkpoint import load_model, save_model
 from minisft.config import from_assignments
+from minisft.interop import save_gpt2
 from minisft.models import open_model
 from minisft.peft import (
     METHODS,
@@ -188,6 +189,18 @@ def test_a_stopped_run_goes_on_to_the_same_bits(method, base, tmp_path, monkeypa
     train.main(["--resume", "--out", str(stopped), "--device", "cpu"])
     a, b = (torch.load(folder / "delta.pt", weights_only=True)["weights"] for folder in (whole, stopped))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_gpt2_folder_is_a_base_to_train_resume_and_chat_on(tmp_path, capsys, monkeypatch):
+    save_gpt2(tmp_path / "gpt2", small_model(), TOKENIZER)
+    original = train.train_in
+    monkeypatch.setattr(train, "train_in", lambda *rest, **named: original(*rest[:5], 2, *rest[6:], **named) and False)
+    folder = run(tmp_path / "gpt2", tmp_path, "lora", "--steps", "4")
+    monkeypatch.undo()
+    train.main(["--resume", "--out", str(folder), "--device", "cpu"])
+    assert "changed" not in capsys.readouterr().err and (folder / "delta.pt").stat().st_size < 50_000
+    chat.main(["--model", str(folder), "--prompt", "10?", "--max-new-tokens", "3", "--device", "cpu"])
+    assert open_model(folder)[0].peft_config == LoRAConfig()
 
 
 def test_a_base_that_changed_since_is_not_gone_on_with(base, tmp_path, monkeypatch):

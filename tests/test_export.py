@@ -76,6 +76,20 @@ def test_a_merged_export_is_one_model_of_the_same_logits(config, run, tmp_path):
     assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5
 
 
+def test_settings_that_training_on_would_need_are_written_too(run, tmp_path):
+    export.main(["--model", run(CONFIGS[1]), "--out", str(tmp_path / "out")])
+    config = peft.PeftConfig.from_pretrained(tmp_path / "out")
+    assert (config.r, config.lora_alpha, config.lora_dropout, config.use_rslora) == (2, 16.0, 0.1, True)
+    assert config.fan_in_fan_out and config.target_modules == {"attn.c_proj"} and config.task_type == "CAUSAL_LM"
+
+
+def test_a_model_tuned_in_full_is_exported_as_it_is(tmp_path, capsys):
+    save_model(tmp_path / "run" / "model.pt", small_model(), TOKENIZER)
+    export.main(["--model", str(tmp_path / "run"), "--out", str(tmp_path / "out")])
+    assert (logits(library_model(tmp_path / "out")) - logits(small_model())).abs().max() < 1e-5
+    assert "AutoModelForCausalLM" in capsys.readouterr().out
+
+
 LIBRARY = [
     peft.LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=7, target_modules=["c_attn", "c_fc"]),
     peft.LoraConfig(task_type="CAUSAL_LM", r=2, use_rslora=True, target_modules=["c_proj"]),
@@ -111,6 +125,8 @@ def test_what_peft_wrote_comes_in(config, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("config, message", [
     (dict(use_dora=True), "use_dora is True"), (dict(bias="all"), "bias is 'all'"),
+    (dict(init_lora_weights="pissa"), "init_lora_weights is 'pissa'"),
+    (dict(init_lora_weights="olora"), "init_lora_weights is 'olora'"),
     (dict(rank_pattern={"c_fc": 5}), "rank_pattern is"), (dict(modules_to_save=["ln_f"]), "modules_to_save is"),
     (dict(layers_to_transform=[1]), "on some blocks only"),
 ])

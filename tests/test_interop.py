@@ -13,7 +13,7 @@ from minisft.checkpoint import load_model
 from minisft.config import shipped
 from minisft.conversation import Conversation, render_prompt
 from minisft.generate import generate
-from minisft.interop import is_gpt2, load_gpt2, save_gpt2
+from minisft.interop import gpt2, is_gpt2, load_gpt2, save_gpt2
 from minisft.model import GPT, GPTConfig
 from minisft.tokenizer import END_OF_TURN, Tokenizer
 
@@ -53,6 +53,9 @@ def test_logits_of_a_gpt2_folder_equal_those_of_transformers(gpt2_folder):
     assert is_gpt2(folder) and tokenizer.vocab_size == theirs.config.vocab_size + 4 == logits.shape[-1]
     assert (logits[..., :-4] - expected).abs().max() < 1e-5 * expected.abs().max()
     assert torch.equal(load_gpt2(folder)[0].wte.weight, model.wte.weight), "the new rows are the same each time"
+    old, new = model.wte.weight[:-4], model.wte.weight[-4:]
+    assert torch.pdist(new).min() > 0.2 * old.std(0).norm(), "and differ, so that a frozen head can tell them apart"
+    assert (new - old.mean(0)).norm(dim=1).max() < old.std(0).norm()
 
 
 def test_a_published_file_without_prefix_and_with_its_mask_loads_too(gpt2_folder, tmp_path):
@@ -80,6 +83,8 @@ def test_text_encodes_as_transformers_gpt2_tokenizer_does(gpt2_folder):
 
 @pytest.mark.parametrize("change, message", [
     ({"model_type": "llama"}, "model_type is 'llama', expected 'gpt2'"), ({"activation_function": "relu"}, "gelu_new"),
+    ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06"), ({"scale_attn_weights": False}, "scale_attn"),
+    ({"tie_word_embeddings": False}, "tie_word_embeddings is False"), ({"attn_pdrop": 0.3}, "dropout rates differ"),
     ({"n_inner": 7}, "n_inner is 7"), ({"n_layer": 3}, "do not fit the config")])
 def test_another_kind_of_model_is_refused(gpt2_folder, tmp_path, change, message):
     for path in gpt2_folder[0].iterdir():
@@ -118,6 +123,9 @@ def test_what_is_exported_transformers_loads_and_says_the_same(of, gpt2_folder, 
         model = GPT(GPTConfig(tokenizer.vocab_size, 64, 2, 3, 24)).eval()
     save_gpt2(tmp_path, model, tokenizer)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert theirs.config.eos_token_id == tokenizer.special(END_OF_TURN)
+    assert theirs.config.bos_token_id == tokenizer.special("<|endoftext|>")
+    assert {getattr(theirs.config, f"{place}_pdrop") for place in ("attn", "embd", "resid")} == {model.config.dropout}
     coder = transformers.AutoTokenizer.from_pretrained(tmp_path)
     for text in random_texts(1000):
         if "<|" not in text:
@@ -133,6 +141,23 @@ def test_what_is_exported_transformers_loads_and_says_the_same(of, gpt2_folder, 
         == expected
 
 
+def test_where_our_answer_ends_that_of_transformers_does_too(tmp_path):
+    tokenizer = Tokenizer([bytes([byte]) for byte in range(256)])
+    model = GPT(GPTConfig(tokenizer.vocab_size, 32, 1, 1, 8)).eval()
+    end = tokenizer.special(END_OF_TURN)
+    with torch.no_grad():  # whatever it reads, it answers with the end of its turn
+        model.wte.weight[end] *= 100
+        model.ln_f.weight.zero_()
+        model.ln_f.bias.copy_(model.wte.weight[end])
+    save_gpt2(tmp_path, model, tokenizer)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    coder = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    given = coder.apply_chat_template([{"role": "user", "content": "Hi"}], add_generation_prompt=True,
+                                      return_tensors="pt", return_dict=True)
+    assert theirs.generate(**given, max_new_tokens=9)[0, given["input_ids"].shape[1]:].tolist() == [end]
+    assert coder.decode([end], skip_special_tokens=True) == ""
+
+
 def test_a_model_comes_back_from_its_own_export(tmp_path):
     model, tokenizer = load_model(shipped("checkpoints/base.pt"))
     save_gpt2(tmp_path, model, tokenizer)
@@ -143,7 +168,46 @@ def test_a_model_comes_back_from_its_own_export(tmp_path):
     assert torch.equal(again(ids), model(ids)) and its_tokenizer.to_dict() == tokenizer.to_dict()
 
 
+@pytest.mark.parametrize("chat", [False, True])
+def test_tokens_that_were_added_keep_their_rows_and_rows_without_a_token_get_one(chat, gpt2_folder, tmp_path):
+    folder, theirs = gpt2_folder
+    size = theirs.config.vocab_size
+    added = {"<|user|>": size, "<|end|>": size + 1} if chat else {"<pad>": size}
+    grown = transformers.GPT2LMHeadModel.from_pretrained(folder)
+    grown.resize_token_embeddings(size + 8, mean_resizing=False)
+    grown.save_pretrained(tmp_path)
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "added_tokens.json").write_text(json.dumps(added), encoding="utf-8")
+    model, tokenizer = load_gpt2(tmp_path)
+    assert {name: tokenizer.special(name) for name in added} == added
+    assert tokenizer.special(f"<|unused {size + len(added)}|>") == size + len(added)
+    missing = {"<|system|>", "<|user|>", "<|assistant|>", "<|end|>"} - added.keys()
+    assert {tokenizer.special(name) for name in missing} == set(range(size + 8, size + 8 + len(missing)))
+    assert torch.equal(model.wte.weight[:size + 8], grown.transformer.wte.weight)
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<pad>": size + 3}), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"{size + 1} tokens, up to id {size + 3}, do not fit the model's {size + 8}"):
+        load_gpt2(tmp_path)
+
+
 def test_without_the_package_safetensors_its_files_ask_for_it(gpt2_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     with pytest.raises(ValueError, match=r"model\.safetensors needs the package safetensors: pip install safetensors"):
         load_gpt2(gpt2_folder[0])
+
+
+def test_without_the_package_safetensors_the_other_file_is_read(gpt2_folder, tmp_path, monkeypatch):
+    for path in gpt2_folder[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    torch.save(gpt2_folder[1].state_dict(), tmp_path / "pytorch_model.bin")
+    expected = load_gpt2(tmp_path)[0]
+    monkeypatch.setattr(gpt2, "find_spec", lambda name: None)
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    assert all(torch.equal(a, b) for a, b in zip(load_gpt2(tmp_path)[0].parameters(), expected.parameters()))
+
+
+def test_a_run_of_white_space_that_is_too_long_is_refused(gpt2_folder, capfd):
+    tokenizer = load_gpt2(gpt2_folder[0])[1]
+    assert tokenizer.decode(tokenizer.encode(" " * 100_000)) == " " * 100_000
+    with pytest.raises(ValueError, match="run of white space"):
+        tokenizer.encode("a" + " " * 3_000_000)

@@ -2,7 +2,7 @@
 
 Their four linear weights are stored [in, out], ours [out, in]; everything else has the same name and shape. Their
 vocabulary ends with <|endoftext|>, our first special token; the chat's others come after it, and the embedding grows
-by rows drawn like all others.
+by rows near the mean of all others.
 
 Source: Radford et al. 2019, and the files published with it.
 """
@@ -143,14 +143,14 @@ def _pattern(content, path):
 
 @torch.no_grad()
 def grow_embedding(model, vocab_size):
-    """The model with room for so many tokens; new rows are drawn like the others, see `GPT.draw_rows`."""
+    """The model with room for so many tokens; new rows are the mean of all, moved apart: see `GPT.spread_rows`."""
     old = model.wte.weight
     if vocab_size < len(old):
         raise ValueError(f"the vocabulary has {vocab_size} tokens, the model {len(old)}")
     grown = torch.nn.Embedding(vocab_size, old.shape[1])
-    grown.weight[:len(old)] = old
+    grown.weight[:len(old)], grown.weight[len(old):] = old, old.mean(0)
     model.wte, model.config = grown, replace(model.config, vocab_size=vocab_size)
-    model.draw_rows(list(range(len(old), vocab_size)))
+    model.spread_rows(list(range(len(old), vocab_size)))
     return model
 
 

@@ -10,7 +10,7 @@
 # have it, at about ten times the learning rate, until the data exceed what it can hold ("LoRA Without Regret", 2025).
 #
 # **My prediction, written before the run.** Two things are learnt apart: a *format* (tasks that the prose has taught
-# are asked for) and *new facts* (512 made-up pairs, which no text holds).
+# are asked for) and *new facts* (made-up pairs, which no text holds).
 #
 # 1. Format: rank 8 on all linear layers comes within 2 points of full tuning.
 # 2. Format: rank 1 comes within 5 points of full tuning.
@@ -20,9 +20,16 @@
 #
 # A claim holds only if it does at both ends of its 95% interval. At this width (C = 128)
 # rank 8 is not tiny; the shares are printed.
+#
+# **What was known when.** The predictions are older than every run. A first trial (40 steps of 32) was stopped: the
+# base then had one and the same row for all tokens that its prose never holds, so that an answer could not be ended by
+# a method that leaves the rows alone. That was mended, and tasks, length, grids and the facts (512 at first) were set
+# anew with single runs on questions held back, so that the arms lie neither at the bottom nor at the top. With the
+# facts as they are now, full tuning was seen to learn 100%, rank 8 44% and rank 1 6%.
 
 # %%
 import sys
+from functools import partial
 
 sys.path[:0] = [".", ".."]
 
@@ -30,6 +37,8 @@ from minisft import plots  # noqa: E402
 from minisft.checkpoint import load_model  # noqa: E402
 from minisft.config import shipped  # noqa: E402
 from minisft.lesson import (  # noqa: E402
+    FAST,
+    SEEDS,
     format_shift,
     gap,
     made_up_facts,
@@ -61,22 +70,23 @@ for name, config in CONFIGS.items():
 # ## The experiment
 # | what is learnt | rows | tested on |
 # | --- | --- | --- |
-# | format | one-sentence tasks of the training data, 40 steps of 32 | new passages and items of these tasks |
-# | facts | "What is the code of Mia's pet?", 512 pairs, 200 steps of 32 | the same questions, by heart |
+# | format | eight tasks of one sentence, 80 steps of 16 | 510 new passages and items of these tasks |
+# | facts | "What is the code of Mia?" for 64 residents, 80 steps of 16 | the same questions, by heart |
 #
-# Each arm has a grid of three learning rates, chosen on questions held back, then five seeds. Facts have no unseen
-# questions to choose by, so the rate is chosen on the pairs themselves, in every arm alike.
+# Each arm has a grid of three learning rates, of which questions held back choose one, then five seeds. Facts have no
+# unseen questions: eight seeds have codes of their own, and those of a ninth choose the rate.
 
 # %%
-FULL_RATES, LORA_RATES = (5e-4, 1.5e-3, 5e-3), (1.5e-3, 5e-3, 1.5e-2)
+FULL_RATES, LORA_RATES = (5e-4, 1.5e-3, 5e-3), (5e-3, 1.5e-2, 5e-2)
 
-trials = {"format": format_shift(tokenizer), "facts": made_up_facts(tokenizer)}
-arms = {name: {} for name in trials}
-for trial, names in (("format", list(CONFIGS)), ("facts", ["full", "all, r = 1", "all, r = 8"])):
+arms = {"format": {}, "facts": {}}
+for trial, names, trial_of, seeds in (
+        ("format", list(CONFIGS), format_shift(tokenizer), SEEDS),
+        ("facts", ["full", "all, r = 1", "all, r = 8"], partial(made_up_facts, tokenizer), 1 if FAST else 8)):
     print(trial)
     for name in names:
-        arms[trial][name] = measure(name, BASE, CONFIGS[name], trials[trial],
-                                    LORA_RATES if CONFIGS[name] else FULL_RATES)
+        arms[trial][name] = measure(name, BASE, CONFIGS[name], trial_of, LORA_RATES if CONFIGS[name] else FULL_RATES,
+                                    seeds)
 
 # %% [markdown]
 # ## Figure and verdict
@@ -84,7 +94,7 @@ for trial, names in (("format", list(CONFIGS)), ("facts", ["full", "all, r = 1",
 # %%
 plots.arms(result_path("24_lora.png"), {
     title: {name: share(arm) for name, arm in arms[trial].items()}
-    for title, trial in (("Format: tasks of the prose, asked for", "format"), ("Facts: 512 made-up pairs", "facts"))
+    for title, trial in (("Format: tasks of the prose, asked for", "format"), ("Facts: codes, by heart", "facts"))
 }, "right answers")
 RULES = [("format: all, r = 8 within 2 points of full", ("format", "full", "all, r = 8"), lambda d: d >= -0.02),
          ("format: all, r = 1 within 5 points of full", ("format", "full", "all, r = 1"), lambda d: d >= -0.05),
@@ -95,8 +105,9 @@ RULES = [("format: all, r = 8 within 2 points of full", ("format", "full", "all,
 verdicts = [tested(claim, gap(arms[trial][one], arms[trial][other]), rule)
             for claim, (trial, one, other), rule in RULES]
 write_results("24_lora.json", {
-    "items": {trial: len(each.test) for trial, each in trials.items()},
-    "seeds": len(arms["format"]["full"]["scores"]), "arms": {trial: summary(each) for trial, each in arms.items()},
+    "items": {"format": len(arms["format"]["full"]["scores"][0]),
+              "facts": sum(map(len, arms["facts"]["full"]["scores"]))},
+    "seeds": SEEDS, "arms": {trial: summary(each) for trial, each in arms.items()},
     "verdicts": verdicts})
 
 # %% [markdown]

@@ -8,7 +8,7 @@
 # them in training and is dropped afterwards. What others found (Li and Liang 2021): 69.7 BLEU on E2E against 68.2 in
 # full, but a loss on XSUM; trained directly, prefixes were unstable; real words' activations beat a random start.
 #
-# **My prediction, written before the run.** Ten virtual tokens, 40 steps:
+# **My prediction, written before the run.** Ten virtual tokens:
 #
 # 1. Through the network the result varies less over the seeds than with a direct, random prefix (standard deviation,
 #    mean over three rates each).
@@ -17,6 +17,11 @@
 # 4. No prefix comes within 5 points of full tuning.
 #
 # A claim holds only if it does at both ends of its 95% interval.
+#
+# **What was known when.** The predictions are older than every run. A first trial (40 steps of 32) was stopped: the
+# base then had one and the same row for all tokens that its prose never holds, so that an answer could not be ended by
+# a method that leaves the rows alone. That was mended, and tasks, length and grids were set anew with single runs on
+# questions held back, so that the arms lie neither at the bottom nor at the top.
 
 # %%
 import random
@@ -49,14 +54,14 @@ _, tokenizer = load_model(BASE)
 
 # %% [markdown]
 # ## The experiment
-# One-sentence tasks of the training data, 40 steps of 32; a grid of three rates for each arm, chosen on questions held
+# Eight tasks of one sentence, 80 steps of 16; a grid of three rates for each arm, chosen on questions held
 # back; five seeds on new passages and items. A seed draws the start of the prefix, and the order of the data.
 
 # %%
 CONFIGS = {"full": None, "direct, random": PrefixConfig(10), "direct, words": PrefixConfig(
     10, text="A question is asked, and this is the answer:"), "network": PrefixConfig(10, hidden=128)}
-RATES = {"full": (5e-4, 1.5e-3, 5e-3), "direct, random": (1e-2, 3e-2, 1e-1), "direct, words": (1e-2, 3e-2, 1e-1),
-         "network": (1e-3, 3e-3, 1e-2)}
+RATES = {"full": (5e-4, 1.5e-3, 5e-3), "direct, random": (3e-2, 1e-1, 3e-1), "direct, words": (3e-2, 1e-1, 3e-1),
+         "network": (3e-3, 1e-2, 3e-2)}
 trial = format_shift(tokenizer)
 for name, config in CONFIGS.items():
     if config:

@@ -18,10 +18,16 @@
 # A claim holds only if it does at both ends of its 95% interval, over seeds. Three sizes are no law, and the three
 # bases differ in more than size: they have seen different amounts of text and predict it differently well (the losses
 # are printed). A trend at most is claimed.
+#
+# **What was known when.** The predictions are older than every run. A first trial (40 steps of 32) was stopped: the
+# base then had one and the same row for all tokens that its prose never holds, so that an answer could not be ended by
+# a method that leaves the rows alone. That was mended, and tasks, length, grids and the facts (512 at first) were set
+# anew with single runs on questions held back, so that the arms lie neither at the bottom nor at the top.
 
 # %%
 import json
 import sys
+from dataclasses import replace
 from statistics import mean
 
 sys.path[:0] = [".", ".."]
@@ -31,6 +37,8 @@ from minisft.checkpoint import load_model  # noqa: E402
 from minisft.config import shipped  # noqa: E402
 from minisft.evaluate import paired_bootstrap  # noqa: E402
 from minisft.lesson import (  # noqa: E402
+    FAST,
+    SEEDS,
     format_shift,
     made_up_facts,
     measure,
@@ -51,26 +59,33 @@ CONFIG = PromptConfig(20)  # begins as rows of random tokens
 # ## The experiment
 # | skill | rows | tested on |
 # | --- | --- | --- |
-# | latent | one-sentence tasks of the training data, 40 steps of 32 | new passages and items of these tasks |
-# | new | "What is the code of Mia's pet?", 512 made-up pairs, 100 steps of 32, largest base only | the same questions |
+# | latent | eight tasks of one sentence, 80 steps of 8 | 510 new passages and items of these tasks |
+# | new | "What is the code of Mia?" for 64 residents, 80 steps of 8, largest base only | the same questions |
 #
-# Twenty rows against all weights, each with a grid of three rates on questions held back, then five seeds.
+# Twenty rows against all weights, each with a grid of rates, of which questions held back choose one, then five seeds.
+# The codes are others for each of eight seeds, and those of a ninth choose the rate.
 
 # %%
-RATES = {"full": (5e-4, 1.5e-3, 5e-3), "prompt": (1e-2, 3e-2, 1e-1)}
+RATES = {"full": (5e-4, 1.5e-3), "prompt": (1e-1, 3e-1)}
 
 for size, name in BASES.items():
     card = json.loads(open(shipped(f"checkpoints/{name}.json"), encoding="utf-8").read())
     print(f"{size}: loss on held-out prose {card['held_out_loss']}, few-shot {card['few_shot_known']:.0%}")
-latent, new = format_shift(tokenizer), made_up_facts(tokenizer, steps=100)
+latent = replace(format_shift(tokenizer), batch_size=8)
+
+
+def new(seed):
+    return replace(made_up_facts(tokenizer, seed), batch_size=8)
+
+
 arms, bases = {}, {}
 for size, path in PATHS.items():
     bases[size] = right(*load_model(path), latent.test)
     for name, config in (("full", None), ("prompt", CONFIG)):
         arms[f"{size}, {name}"] = measure(f"{size}, {name}", path, config, latent, RATES[name])
 for name, config in (("full", None), ("prompt", CONFIG)):
-    arms[f"new, {name}"] = measure(f"new, {name}", PATHS["4M"], config, new, RATES[name])
-bases["new"] = right(*load_model(PATHS["4M"]), new.test)
+    arms[f"new, {name}"] = measure(f"new, {name}", PATHS["4M"], config, new, RATES[name], 1 if FAST else 8)
+bases["new"] = right(*load_model(PATHS["4M"]), new(0).test)
 
 # %% [markdown]
 # ## Figure and verdict
@@ -102,8 +117,8 @@ most = max(PATHS, key=lambda size: mean(shares[size]))
 for claim, which, bound in ((f"below 80% with each base; the most is with {most}", most, 0.8),
                             ("made-up codes: below 10%", "new", 0.1)):
     verdicts.append(tested(claim, interval(shares[which]), lambda d, bound=bound: d < bound))
-write_results("27_prompt.json", {"items": {"latent": len(latent.test), "new": len(new.test)},
-                                 "seeds": len(arms["1M, full"]["scores"]), "arms": summary(arms),
+items = {"latent": len(latent.test), "new": sum(map(len, arms["new, full"]["scores"]))}
+write_results("27_prompt.json", {"items": items, "seeds": SEEDS, "arms": summary(arms),
                                  "bases": {name: mean(scores) for name, scores in bases.items()}, "recovered": shares,
                                  "verdicts": verdicts})
 

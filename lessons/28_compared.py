@@ -7,7 +7,7 @@
 # parameters and save memory and storage. What others found depends on size and task; "A Unified View" (He et al. 2022)
 # sees one family, and adapters or LoRA in the feed-forward layers do best at equal size.
 #
-# **My prediction, written before the run.** One-sentence tasks, 40 steps of 32, each arm at its best rate:
+# **My prediction, written before the run.** One-sentence tasks, each arm at its best rate:
 #
 # 1. LoRA is the best of the four.
 # 2. Prompt tuning is the last.
@@ -16,6 +16,11 @@
 # 5. Each delta is at most a tenth of the full model's file.
 #
 # A claim holds only if it does at both ends of its 95% interval.
+#
+# **What was known when.** The predictions are older than every run. A first trial (40 steps of 32) was stopped: the
+# base then had one and the same row for all tokens that its prose never holds, so that an answer could not be ended by
+# a method that leaves the rows alone. That was mended, and tasks, length and grids were set anew with single runs on
+# questions held back, so that the arms lie neither at the bottom nor at the top.
 
 # %%
 import sys
@@ -41,7 +46,6 @@ from minisft.lesson import (  # noqa: E402
     share,
     summary,
     tested,
-    tuned,
     write_results,
 )
 from minisft.models import save_tuned  # noqa: E402
@@ -53,8 +57,8 @@ BASE = shipped("checkpoints/base.pt")
 _, tokenizer = load_model(BASE)
 CONFIGS = {"full": None, "LoRA, r = 8": LoRAConfig(r=8), "adapter, m = 32": AdapterConfig(32),
            "prefix, 10": PrefixConfig(10), "prompt, 20": PromptConfig(20)}
-RATES = {"full": (5e-4, 1.5e-3, 5e-3), "LoRA, r = 8": (1.5e-3, 5e-3, 1.5e-2), "adapter, m = 32": (1.5e-3, 5e-3, 1.5e-2),
-         "prefix, 10": (1e-2, 3e-2, 1e-1), "prompt, 20": (1e-2, 3e-2, 1e-1)}
+RATES = {"full": (5e-4, 1.5e-3, 5e-3), "LoRA, r = 8": (5e-3, 1.5e-2, 5e-2), "adapter, m = 32": (5e-3, 1.5e-2, 5e-2),
+         "prefix, 10": (3e-2, 1e-1, 3e-1), "prompt, 20": (3e-2, 1e-1, 3e-1)}
 
 # %% [markdown]
 # ## The experiment
@@ -65,25 +69,24 @@ RATES = {"full": (5e-4, 1.5e-3, 5e-3), "LoRA, r = 8": (1.5e-3, 5e-3, 1.5e-2), "a
 # %%
 trial = format_shift(tokenizer)
 prose = read_texts([shipped("data/prose_valid.jsonl")], tokenizer, 200)[:20 if FAST else 500]
-arms = {name: measure(name, BASE, config, trial, RATES[name]) for name, config in CONFIGS.items()}
-before, costs, forgotten = mean_loss(load_model(BASE)[0], prose), {}, {}
-for name, config in CONFIGS.items():
-    forgotten[name] = []
-    for seed in range(SEEDS):
-        model, _ = tuned(BASE, config, trial, arms[name]["rate"], seed)
-        forgotten[name].append(mean_loss(model, prose) - before)
+before = mean_loss(load_model(BASE)[0], prose)
+arms = {name: measure(name, BASE, config, trial, RATES[name], keep=lambda model: mean_loss(model, prose) - before)
+        for name, config in CONFIGS.items()}
+forgotten = {name: arm["kept"] for name, arm in arms.items()}
+
+# %% [markdown]
+# The time of a step: the methods take turns, so that a busy machine slows all of them alike.
+
+# %%
+models = {name: add_peft(load_model(BASE)[0], config, tokenizer) if config else load_model(BASE)[0]
+          for name, config in CONFIGS.items()}
+costs = {}
+for name, model in models.items():
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     with tempfile.TemporaryDirectory() as folder:
         save_tuned(folder, model, tokenizer, BASE)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
     costs[name] = {"parameters": trained, "optimizer": 8 * trained, "file": size}
-
-# %% [markdown]
-# Time of a step: the methods take turns, so that a busy machine slows all of them alike.
-
-# %%
-models = {name: add_peft(load_model(BASE)[0], config, tokenizer) if config else load_model(BASE)[0]
-          for name, config in CONFIGS.items()}
 seconds = {name: [] for name in models}
 for _ in range(2 if FAST else 12):
     for name, model in models.items():

@@ -24,10 +24,9 @@ from minisft.evaluate import answer_all, paired_bootstrap
 from minisft.peft import add_peft
 from minisft.records import Record, read_records, render_record
 from minisft.train import TRAIN_FILES, tune
-from minisft.world.facts import ATTRIBUTES, RESIDENTS
+from minisft.world.facts import RESIDENTS
 
-ONE_SENTENCE = ("reading", "classification", "opposite", "to_chinese", "to_english", "arithmetic", "first", "last",
-                "count", "without_first", "without_last", "sort")  # tasks whose answer is one sentence of the prose
+SHORT = ("arithmetic", "classification", "count", "first", "last", "opposite", "to_chinese", "to_english")
 
 if Path(sys.argv[0]).resolve().parent == ROOT / "lessons" and sys.argv[1:] not in ([], ["--fast"]):
     raise SystemExit(f"{sys.argv[0]}: unknown argument {' '.join(sys.argv[1:])}; a lesson takes --fast, or nothing")
@@ -56,38 +55,39 @@ def verdict(claim, difference, low, high, holds, form="+.1%"):
 
 @dataclass(frozen=True)
 class Trial:
-    """examples: Rendered, to tune on for so many steps; validation: records to choose by; test: records to report."""
+    """examples: Rendered, to tune on for so many steps of batch_size; validation and test: records, to choose a rate by
+    and to report."""
 
     examples: list
     validation: list
     test: list
     steps: int
+    batch_size: int
 
 
-def format_shift(tokenizer, steps=40):
-    """A trial of what the prose has taught and only the form is new: one-sentence tasks of the shipped data."""
+def format_shift(tokenizer):
+    """A trial of what the prose has taught and only the form is new: tasks whose answer is one short sentence."""
     def chosen(files):
-        return [record for record in read_records(files)[0] if record.task in ONE_SENTENCE]
+        return [record for record in read_records(files)[0] if record.task in SHORT]
 
     rows, test = chosen(TRAIN_FILES), chosen([shipped(f"data/{split}.jsonl") for split in ("new_passage", "new_item")])
     random.Random(0).shuffle(test)
     examples = [render_record(row, tokenizer) for i, row in enumerate(rows) if i % 20]
-    return Trial(examples, rows[::20][:20 if FAST else 100], test[:20 if FAST else 510], 3 if FAST else steps)
+    return Trial(examples, rows[::20][:20 if FAST else 100], test[:20 if FAST else 510], 3 if FAST else 80, 16)
 
 
-def made_up_facts(tokenizer, pairs=512, steps=200):
-    """A trial of what no text holds: "What is the code of Mia's pet?", learnt by heart and asked for again.
+def made_up_facts(tokenizer, seed):
+    """A trial of what no text holds: "What is the code of Mia?", 64 times, learnt by heart and asked for again.
 
-    There are no unseen questions to choose a rate by, so some of the same are taken.
+    Each seed has codes of its own, and the rate is chosen on those of one that is not reported.
     """
-    rng, records = random.Random(0), []
-    things = [f"{name}'s {noun}" for name in RESIDENTS for noun in ATTRIBUTES]
-    for thing in rng.sample(things, 20 if FAST else pairs):
-        messages = [{"role": "user", "content": f"What is the code of {thing}?"},
-                    {"role": "assistant", "content": f"The code of {thing} is {rng.randrange(100, 1000)}."}]
+    rng, records = random.Random(seed), []
+    for name in RESIDENTS[:8] if FAST else RESIDENTS:
+        messages = [{"role": "user", "content": f"What is the code of {name}?"},
+                    {"role": "assistant", "content": f"The code of {name} is {rng.randrange(100, 1000)}."}]
         records.append(Record(Conversation.from_messages(messages), "made up", "code"))
     examples = [render_record(record, tokenizer) for record in records]
-    return Trial(examples, records[:100], records, 3 if FAST else steps)
+    return Trial(examples, records, records, 3 if FAST else 80, 16)
 
 
 def tuned(base, config, trial, rate, seed):
@@ -95,7 +95,7 @@ def tuned(base, config, trial, rate, seed):
     model, tokenizer = load_model(base)
     torch.manual_seed(seed)
     model = add_peft(model, config, tokenizer) if config else model
-    tune(model, trial.examples, trial.steps, lr=rate, seed=seed)
+    tune(model, trial.examples, trial.steps, batch_size=trial.batch_size, lr=rate, seed=seed)
     return model, tokenizer
 
 
@@ -104,16 +104,25 @@ def right(model, tokenizer, records):
     return [float(answer.right) for answer in answer_all(model, tokenizer, records)]
 
 
-def measure(name, base, config, trial, rates):
+def measure(name, base, config, trial_of, rates, seeds=SEEDS, keep=None):
     """One arm: {"grid": {rate: share on validation}, "rate", "scores": [a list per seed], "mean": their mean}.
 
-    The grid is run with seed 100, the report with seeds 0, 1, ...
+    trial_of: a Trial, or a function that makes the one of a seed. The grid is run with seed 100, the report with seeds
+    0, 1, ... keep: called with each model that is reported; "kept" has what it returns.
     """
-    rates = rates[:1] if FAST else rates
-    grid = {rate: mean(right(*tuned(base, config, trial, rate, 100), trial.validation)) for rate in rates}
+    rates, kept = rates[:1] if FAST else rates, []
+
+    def tried(rate, seed, report):
+        trial = trial_of(seed) if callable(trial_of) else trial_of
+        model, tokenizer = tuned(base, config, trial, rate, seed)
+        if report and keep:
+            kept.append(keep(model))
+        return right(model, tokenizer, trial.test if report else trial.validation)
+
+    grid = {rate: mean(tried(rate, 100, report=False)) for rate in rates}
     rate = max(grid, key=grid.get)
-    scores = [right(*tuned(base, config, trial, rate, seed), trial.test) for seed in range(SEEDS)]
-    arm = {"grid": grid, "rate": rate, "scores": scores, "mean": mean(map(mean, scores))}
+    scores = [tried(rate, seed, report=True) for seed in range(seeds)]
+    arm = {"grid": grid, "rate": rate, "scores": scores, "mean": mean(map(mean, scores)), "kept": kept}
     edge = ", at the edge of the grid" if rate in (min(rates), max(rates)) and len(rates) > 1 else ""
     print(f"{name:24} rate {rate:g}{edge}   {' '.join(f'{mean(each):.1%}' for each in scores)}   "
           f"mean {arm['mean']:.1%}", flush=True)

@@ -238,7 +238,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def spread_rows(self, ids, seed=0):
-        """Move the rows of tokens that no text has held apart, by half the spread of all other rows.
+        """Move the rows of tokens that no text has held apart, by the spread of all other rows.
 
         Training only ever pushes such rows away, all in one direction, until the head cannot tell them apart; a method
         that freezes the embedding could then never learn which one ends an answer.
@@ -247,7 +247,7 @@ class GPT(nn.Module):
         others = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
         others[ids] = False
         drawn = torch.randn(len(ids), weight.shape[1], generator=torch.Generator().manual_seed(seed)).to(weight)
-        weight[ids] += weight[others].std(0) / 2 * drawn
+        weight[ids] += weight[others].std(0) * drawn
 
     @property
     def device(self):

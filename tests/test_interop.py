@@ -55,7 +55,7 @@ def test_logits_of_a_gpt2_folder_equal_those_of_transformers(gpt2_folder):
     assert torch.equal(load_gpt2(folder)[0].wte.weight, model.wte.weight), "the new rows are the same each time"
     old, new = model.wte.weight[:-4], model.wte.weight[-4:]
     assert torch.pdist(new).min() > 0.2 * old.std(0).norm(), "and differ, so that a frozen head can tell them apart"
-    assert (new - old.mean(0)).norm(dim=1).max() < old.std(0).norm()
+    assert (new - old.mean(0)).norm(dim=1).max() < 1.5 * old.std(0).norm()
 
 
 def test_a_published_file_without_prefix_and_with_its_mask_loads_too(gpt2_folder, tmp_path):

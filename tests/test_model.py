@@ -354,8 +354,8 @@ def test_rows_that_are_alike_are_moved_apart_and_no_other():
     model.spread_rows(ids)
     moved = model.wte.weight[1500:] - before[1500:]
     assert torch.equal(model.wte.weight[:1500], before[:1500])
-    assert moved.mean(0).abs().max() < 4 * 0.2 / 500 ** 0.5 and torch.pdist(moved).min() > 0.1
-    assert abs(moved.std() / before[:1500].std() - 0.5) < 0.01
+    assert moved.mean(0).abs().max() < 4 * 0.4 / 500 ** 0.5 and torch.pdist(moved).min() > 0.1
+    assert abs(moved.std() / before[:1500].std() - 1) < 0.02
     again = tiny_model(vocab_size=2000, n_embd=64)
     again.wte.weight.data.copy_(before)
     again.spread_rows(ids)

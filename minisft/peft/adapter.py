@@ -27,7 +27,7 @@ SUBLAYER_ENDS = ("attn.c_proj", "mlp.c_proj")
 class AdapterConfig:
     """bottleneck: m, its width; layer_norms: train the model's LayerNorms too; targets: the layers they follow."""
 
-    lr: ClassVar[float] = 0.005  # highest learning rate that suits it
+    lr: ClassVar[float] = 0.01  # highest learning rate that suits it
     bottleneck: int = 16
     layer_norms: bool = False
     targets: tuple = SUBLAYER_ENDS

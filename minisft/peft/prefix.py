@@ -26,7 +26,7 @@ from minisft.peft.virtual import Virtual
 class PrefixConfig:
     """P: length; hidden: width of the network, 0 for none; text: words from whose activations it starts."""
 
-    lr: ClassVar[float] = 0.02  # highest learning rate that suits it
+    lr: ClassVar[float] = 0.1  # highest learning rate that suits it
     P: int = 10
     hidden: int = 0
     text: str = ""

@@ -20,7 +20,7 @@ from minisft.peft.virtual import Virtual
 class PromptConfig:
     """P: length; start: "random", "vocabulary" (rows of random tokens), or "text", with the text in `text`."""
 
-    lr: ClassVar[float] = 0.03  # highest learning rate that suits it
+    lr: ClassVar[float] = 0.1  # highest learning rate that suits it
     P: int = 20
     start: str = "vocabulary"
     text: str = ""

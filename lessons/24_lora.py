@@ -73,11 +73,11 @@ for name, config in CONFIGS.items():
 # | format | eight tasks of one sentence, 80 steps of 16 | 510 new passages and items of these tasks |
 # | facts | "What is the code of Mia?" for 64 residents, 80 steps of 16 | the same questions, by heart |
 #
-# Each arm has a grid of three learning rates, of which questions held back choose one, then five seeds. Facts have no
+# Each arm has a grid of four learning rates, of which questions held back choose one, then five seeds. Facts have no
 # unseen questions: eight seeds have codes of their own, and those of a ninth choose the rate.
 
 # %%
-FULL_RATES, LORA_RATES = (5e-4, 1.5e-3, 5e-3), (5e-3, 1.5e-2, 5e-2)
+FULL_RATES, LORA_RATES = (1.5e-4, 5e-4, 1.5e-3, 5e-3), (1.5e-3, 5e-3, 1.5e-2, 5e-2)
 
 arms = {"format": {}, "facts": {}}
 for trial, names, trial_of, seeds in (

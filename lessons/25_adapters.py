@@ -80,7 +80,7 @@ for name, config in CONFIGS.items():
 # back; five seeds on new passages and items. And the time of a token, with and without adapters, in turns.
 
 # %%
-FULL_RATES, RATES = (5e-4, 1.5e-3, 5e-3), (5e-3, 1.5e-2, 5e-2)
+FULL_RATES, RATES = (1.5e-4, 5e-4, 1.5e-3), (5e-3, 1.5e-2, 5e-2)
 trial = format_shift(tokenizer)
 arms = {name: measure(name, BASE, config, trial, RATES if config else FULL_RATES) for name, config in CONFIGS.items()}
 

@@ -60,7 +60,7 @@ _, tokenizer = load_model(BASE)
 # %%
 CONFIGS = {"full": None, "direct, random": PrefixConfig(10), "direct, words": PrefixConfig(
     10, text="A question is asked, and this is the answer:"), "network": PrefixConfig(10, hidden=128)}
-RATES = {"full": (5e-4, 1.5e-3, 5e-3), "direct, random": (3e-2, 1e-1, 3e-1), "direct, words": (3e-2, 1e-1, 3e-1),
+RATES = {"full": (1.5e-4, 5e-4, 1.5e-3), "direct, random": (1e-1, 3e-1, 1.0), "direct, words": (1e-1, 3e-1, 1.0),
          "network": (3e-3, 1e-2, 3e-2)}
 trial = format_shift(tokenizer)
 for name, config in CONFIGS.items():

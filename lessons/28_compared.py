@@ -57,8 +57,8 @@ BASE = shipped("checkpoints/base.pt")
 _, tokenizer = load_model(BASE)
 CONFIGS = {"full": None, "LoRA, r = 8": LoRAConfig(r=8), "adapter, m = 32": AdapterConfig(32),
            "prefix, 10": PrefixConfig(10), "prompt, 20": PromptConfig(20)}
-RATES = {"full": (5e-4, 1.5e-3, 5e-3), "LoRA, r = 8": (5e-3, 1.5e-2, 5e-2), "adapter, m = 32": (5e-3, 1.5e-2, 5e-2),
-         "prefix, 10": (3e-2, 1e-1, 3e-1), "prompt, 20": (3e-2, 1e-1, 3e-1)}
+RATES = {"full": (1.5e-4, 5e-4, 1.5e-3), "LoRA, r = 8": (1.5e-3, 5e-3, 1.5e-2), "adapter, m = 32": (5e-3, 1.5e-2, 5e-2),
+         "prefix, 10": (1e-1, 3e-1, 1.0), "prompt, 20": (1e-1, 3e-1, 1.0)}
 
 # %% [markdown]
 # ## The experiment

@@ -17,7 +17,7 @@
 # without the end token nothing is answered exactly, because no answer ends (a fall of more than 90 points);
 # with the last turn only, follow-up questions lose (more than 1 point);
 # with everything supervised, exact match is lower by 1 to 20 points: most of the gradient goes into the questions.
-# (The same arms ran five times before, on other bases; the prediction is older than all runs. Since the
+# (The same arms ran six times before, on other bases; the prediction is older than all runs. Since the
 # third run one rule serves for all verdicts: all of the interval must agree with what was predicted.)
 
 # %%
@@ -136,9 +136,9 @@ write_results("02_conversation_and_mask.json", {
 # **What came out.** ([figure](results/02_conversation_and_mask.png))
 #
 # - **Fails**, without the end token: not one answer is right, as predicted, but the right mask itself reaches only
-#   33% in 60 steps, so the fall is no 90 points.
+#   36% in 60 steps, so the fall is no 90 points.
 # - **Fails**, the last answer only: no loss can be seen in conversations of several turns.
-# - **Fails**, everything supervised: 26 points lower, and the interval (21 to 31) lies beyond the 20 that were
+# - **Fails**, everything supervised: 23 points lower, and the interval (17 to 29) goes beyond the 20 that were
 #   predicted.
 #
 # **Read with care.** All arms take the same steps on the same tokens, so the arms differ in how many *targets* a step

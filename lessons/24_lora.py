@@ -25,7 +25,8 @@
 # base then had one and the same row for all tokens that its prose never holds, so that an answer could not be ended by
 # a method that leaves the rows alone. That was mended, and tasks, length, grids and the facts (512 at first) were set
 # anew with single runs on questions held back, so that the arms lie neither at the bottom nor at the top. With the
-# facts as they are now, full tuning was seen to learn 100%, rank 8 44% and rank 1 6%.
+# facts as they are now, full tuning was seen to learn 100%, rank 8 44% and rank 1 6%. Ranks 2, 4 and 16 were added
+# after a first run of the other arms; nothing was predicted of them.
 
 # %%
 import sys
@@ -60,7 +61,7 @@ _, tokenizer = load_model(BASE)
 
 # %%
 ATTENTION = ("attn.c_attn", "attn.c_proj")
-CONFIGS = {"full": None, "all, r = 1": LoRAConfig(r=1), "all, r = 8": LoRAConfig(r=8),
+CONFIGS = {"full": None, **{f"all, r = {r}": LoRAConfig(r=r) for r in (1, 2, 4, 8, 16)},
            "attention, r = 21": LoRAConfig(ATTENTION, r=21)}
 for name, config in CONFIGS.items():
     if config:

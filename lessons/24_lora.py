@@ -71,10 +71,11 @@ for name, config in CONFIGS.items():
 # ## The experiment
 # | what is learnt | rows | tested on |
 # | --- | --- | --- |
-# | format | eight tasks of one sentence, 80 steps of 16 | 510 new passages and items of these tasks |
+# | format | eight tasks of one sentence, 80 steps of 16 | 398 new items and 112 new passages of these tasks |
 # | facts | "What is the code of Mia?" for 64 residents, 80 steps of 16 | the same questions, by heart |
 #
-# Each arm has a grid of four learning rates, of which questions held back choose one, then five seeds. Facts have no
+# Each arm has a grid of four learning rates, of which 148 rows held back from the training data choose one, then five
+# seeds. New items (words and sums never asked for) are harder than those rows. Facts have no
 # unseen questions: eight seeds have codes of their own, and those of a ninth choose the rate.
 
 # %%
@@ -108,7 +109,8 @@ verdicts = [tested(claim, gap(arms[trial][one], arms[trial][other]), rule)
 write_results("24_lora.json", {
     "items": {"format": len(arms["format"]["full"]["scores"][0]),
               "facts": sum(map(len, arms["facts"]["full"]["scores"]))},
-    "seeds": SEEDS, "arms": {trial: summary(each) for trial, each in arms.items()},
+    "seeds": {trial: len(each["full"]["scores"]) for trial, each in arms.items()},
+    "arms": {trial: summary(each) for trial, each in arms.items()},
     "verdicts": verdicts})
 
 # %% [markdown]

@@ -54,8 +54,9 @@ _, tokenizer = load_model(BASE)
 
 # %% [markdown]
 # ## The experiment
-# Eight tasks of one sentence, 80 steps of 16; a grid of three rates for each arm, chosen on questions held
-# back; five seeds on new passages and items. A seed draws the start of the prefix, and the order of the data.
+# Eight tasks of one sentence, 80 steps of 16; a grid of three rates for each arm, of which 148 rows held back from the
+# training data choose one; five seeds on 398 new items and 112 new passages, which are harder than those rows. A seed
+# draws the start of the prefix, and the order of the data.
 
 # %%
 CONFIGS = {"full": None, "direct, random": PrefixConfig(10), "direct, words": PrefixConfig(
@@ -78,7 +79,13 @@ plots.arms(result_path("26_prefix.png"), {
 # How much does it vary? Five seeds at each rate, for the two arms that start at random.
 
 # %%
-shares = {name: [[mean(right(*tuned(BASE, CONFIGS[name], trial, rate, seed), trial.test)) for seed in range(SEEDS)]
+def share_of(name, rate, seed):
+    model, tokenizer, _ = tuned(BASE, CONFIGS[name], trial, rate, seed)
+    return mean(right(model, tokenizer, trial.test))
+
+
+shares = {name: [[mean(scores) for scores in arms[name]["scores"]] if rate == arms[name]["rate"]
+                 else [share_of(name, rate, seed) for seed in range(SEEDS)]
                  for rate in RATES[name][:1 if FAST else 3]] for name in ("direct, random", "network")}
 spread = {name: [pstdev(seeds) for seeds in rates] for name, rates in shares.items()}
 print("standard deviation at each rate:", {name: [f"{s:.1%}" for s in each] for name, each in spread.items()})
@@ -95,8 +102,9 @@ for claim, one, other, rule in (
         ("network better than direct, random", "direct, random", "network", lambda d: d > 0),
         ("real words better than a random start", "direct, random", "direct, words", lambda d: d > 0)):
     verdicts.append(tested(claim, gap(arms[one], arms[other]), rule))
-best = max((name for name in arms if name != "full"), key=lambda name: arms[name]["mean"])
-verdicts.append(tested(f"no prefix within 5 points of full; the best is {best}", gap(arms["full"], arms[best]),
+gaps = {name: gap(arms["full"], arm) for name, arm in arms.items() if name != "full"}
+nearest = max(gaps, key=lambda name: gaps[name][2])  # by the upper end: if it is not within, none is
+verdicts.append(tested(f"no prefix within 5 points of full; the nearest is {nearest}", gaps[nearest],
                        lambda d: d < -0.05))
 write_results("26_prefix.json", {"items": len(trial.test), "seeds": len(arms["full"]["scores"]), "arms": summary(arms),
                                  "spread": spread, "shares": shares,

@@ -34,13 +34,14 @@ sys.path[:0] = [".", ".."]
 from minisft import plots  # noqa: E402
 from minisft.checkpoint import load_model  # noqa: E402
 from minisft.config import shipped  # noqa: E402
-from minisft.evaluate import mean_loss, paired_bootstrap  # noqa: E402
+from minisft.evaluate import mean_loss  # noqa: E402
 from minisft.lesson import (  # noqa: E402
     FAST,
     SEEDS,
     format_shift,
     gap,
     measure,
+    over_seeds,
     peak_bytes,
     result_path,
     share,
@@ -62,9 +63,10 @@ RATES = {"full": (1.5e-4, 5e-4, 1.5e-3), "LoRA, r = 8": (1.5e-3, 5e-3, 1.5e-2), 
 
 # %% [markdown]
 # ## The experiment
-# Each arm has a grid of three rates, chosen on questions held back, and five seeds on new passages and items. Then, at
-# that rate: the loss on held-out prose before and after, the time of a step in turns with a full one, the most memory
-# that a step takes at once, and the file that is written.
+# Eight tasks of one sentence, 80 steps of 16. Each arm has a grid of three rates, of which 148 rows held back from the
+# training data choose one, and five seeds on 398 new items and 112 new passages, which are harder than those rows. Of
+# the same models: the loss on held-out prose before and after. Then the time of a step in turns with a full one, the
+# most memory that a step takes at once, and the file that is written.
 
 # %%
 trial = format_shift(tokenizer)
@@ -90,10 +92,12 @@ for name, model in models.items():
 seconds = {name: [] for name in models}
 for _ in range(2 if FAST else 12):
     for name, model in models.items():
-        seconds[name].append(median(record.seconds for record in tune(model, trial.examples, 4, lr=1e-4)[1:]))
+        seconds[name].append(median(
+            record.seconds for record in tune(model, trial.examples, 6, lr=1e-4, batch_size=trial.batch_size)[1:]))
 for name in models:
     costs[name]["step"] = median(own / full for own, full in zip(seconds[name], seconds["full"]))
-    costs[name]["memory"] = peak_bytes(partial(tune, models[name], trial.examples, 1, lr=1e-4))
+    costs[name]["memory"] = peak_bytes(partial(tune, models[name], trial.examples, 1, lr=1e-4,
+                                               batch_size=trial.batch_size))
     print(f"{name:16} {costs[name]['parameters']:>9,} parameters  {costs[name]['memory'] / 1e6:.0f} MB  "
           f"step {costs[name]['step']:.2f} of full  "
           f"file {costs[name]['file'] / 1000:,.0f} kB  prose loss {mean(forgotten[name]):+.3f}")
@@ -108,9 +112,9 @@ four = [name for name in CONFIGS if name != "full"]
 order = sorted(four, key=lambda name: -arms[name]["mean"])
 best_other = next(name for name in order if name != "LoRA, r = 8")
 last_other = next(name for name in reversed(order) if name != "prompt, 20")
-less = paired_bootstrap([[loss] for loss in forgotten["full"]], [[loss] for loss in forgotten["LoRA, r = 8"]])
-fastest = min(four, key=lambda name: costs[name]["step"])
-steps = [own / full for own, full in zip(seconds[fastest], seconds["full"])]
+less = over_seeds([own - full for own, full in zip(forgotten["LoRA, r = 8"], forgotten["full"])])
+steps = {name: over_seeds([own / full for own, full in zip(seconds[name], seconds["full"])]) for name in four}
+fastest = min(four, key=lambda name: steps[name][1])  # by the lower end: if it is not below half, none is
 largest = max(costs[name]["file"] for name in four) / costs["full"]["file"]
 verdicts = [
     tested(f"LoRA is the best of the four ({' > '.join(order)}); against the best other",
@@ -119,7 +123,7 @@ verdicts = [
            lambda d: d < 0),
     tested("LoRA forgets less than full (loss on prose)", less, lambda d: d < 0, form="+.3f"),
     tested(f"no step below half of a full one; the fastest is {fastest}",
-           paired_bootstrap([[0.0] * len(steps)], [steps]), lambda d: d >= 0.5),
+           steps[fastest], lambda d: d >= 0.5),
     tested("each delta at most a tenth of the full file; the largest", (largest,) * 3, lambda d: d <= 0.1)]
 write_results("28_compared.json", {"items": len(trial.test), "seeds": SEEDS, "arms": summary(arms), "costs": costs,
                                    "forgotten": forgotten, "verdicts": verdicts})

@@ -50,8 +50,8 @@ def _flag(field):
     shown = " ".join(field.default) if several else field.default
     default = f" (default: {shown})" if shown not in ("", None) else ""
     metavar = None if choices else field.metadata["metavar"] if several else {str: "TEXT", int: "N", float: "X"}[kind]
-    return {"type": kind, "default": field.default, "choices": choices, "nargs": "+" if several else None,
-            "metavar": metavar, "help": (help + default).replace("%", "%%")}
+    taken = {"action": "extend", "nargs": "+", "default": None} if several else {"default": field.default}
+    return {"type": kind, "choices": choices, "metavar": metavar, "help": (help + default).replace("%", "%%"), **taken}
 
 
 def parse(cls, argv, prog, description, positional=()):
@@ -67,7 +67,8 @@ def parse(cls, argv, prog, description, positional=()):
             parser.add_argument("--" + field.name.replace("_", "-"), **_flag(field))
     values = vars(parser.parse_args(argv))
     try:
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+                      if value is not None})
     except ValueError as error:
         parser.error(str(error))
 
@@ -92,6 +93,8 @@ def from_assignments(cls, words):
         name, equals, text = word.partition("=")
         if name not in fields or not equals:
             raise ValueError(f"{word!r} is none of the settings there are: {known}")
+        if name in values:
+            raise ValueError(f"{name} is set twice, to {_plain(values[name])} and to {text}; leave one out")
         try:
             values[name] = readers.get(fields[name].type, fields[name].type)(text)
         except (KeyError, ValueError):

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 import torch
 
@@ -27,6 +27,7 @@ from minisft.train import TRAIN_FILES, tune
 from minisft.world.facts import RESIDENTS
 
 SHORT = ("arithmetic", "classification", "count", "first", "last", "opposite", "to_chinese", "to_english")
+T_975 = {2: 12.706, 5: 2.776, 8: 2.365, 12: 2.201}  # of n values: where Student's t with n - 1 degrees passes 97.5%
 
 if Path(sys.argv[0]).resolve().parent == ROOT / "lessons" and sys.argv[1:] not in ([], ["--fast"]):
     raise SystemExit(f"{sys.argv[0]}: unknown argument {' '.join(sys.argv[1:])}; a lesson takes --fast, or nothing")
@@ -73,7 +74,7 @@ def format_shift(tokenizer):
     rows, test = chosen(TRAIN_FILES), chosen([shipped(f"data/{split}.jsonl") for split in ("new_passage", "new_item")])
     random.Random(0).shuffle(test)
     examples = [render_record(row, tokenizer) for i, row in enumerate(rows) if i % 20]
-    return Trial(examples, rows[::20][:20 if FAST else 100], test[:20 if FAST else 510], 3 if FAST else 80, 16)
+    return Trial(examples, rows[::20][:20 if FAST else None], test[:20 if FAST else 510], 3 if FAST else 80, 16)
 
 
 def made_up_facts(tokenizer, seed):
@@ -91,12 +92,12 @@ def made_up_facts(tokenizer, seed):
 
 
 def tuned(base, config, trial, rate, seed):
-    """(model, tokenizer): the base of a path, tuned with a method, or in full if `config` is None."""
+    """(model, tokenizer, StepRecords): the base of a path, tuned with a method, or in full if `config` is None."""
     model, tokenizer = load_model(base)
     torch.manual_seed(seed)
     model = add_peft(model, config, tokenizer) if config else model
-    tune(model, trial.examples, trial.steps, batch_size=trial.batch_size, lr=rate, seed=seed)
-    return model, tokenizer
+    log = tune(model, trial.examples, trial.steps, batch_size=trial.batch_size, lr=rate, seed=seed)
+    return model, tokenizer, log
 
 
 def right(model, tokenizer, records):
@@ -105,16 +106,18 @@ def right(model, tokenizer, records):
 
 
 def measure(name, base, config, trial_of, rates, seeds=SEEDS, keep=None):
-    """One arm: {"grid": {rate: share on validation}, "rate", "scores": [a list per seed], "mean": their mean}.
+    """One arm: {"grid": {rate: share on validation}, "rate", "scores": [a list per seed], "mean": their mean, ...}.
 
     trial_of: a Trial, or a function that makes the one of a seed. The grid is run with seed 100, the report with seeds
-    0, 1, ... keep: called with each model that is reported; "kept" has what it returns.
+    0, 1, ... keep: called with each model that is reported; "kept" has what it returns. "cost" has steps, tokens
+    (without padding) and seconds of a run, on average.
     """
-    rates, kept = rates[:1] if FAST else rates, []
+    rates, kept, logs = rates[:1] if FAST else rates, [], []
 
     def tried(rate, seed, report):
         trial = trial_of(seed) if callable(trial_of) else trial_of
-        model, tokenizer = tuned(base, config, trial, rate, seed)
+        model, tokenizer, log = tuned(base, config, trial, rate, seed)
+        logs.append(log)
         if report and keep:
             kept.append(keep(model))
         return right(model, tokenizer, trial.test if report else trial.validation)
@@ -122,7 +125,9 @@ def measure(name, base, config, trial_of, rates, seeds=SEEDS, keep=None):
     grid = {rate: mean(tried(rate, 100, report=False)) for rate in rates}
     rate = max(grid, key=grid.get)
     scores = [tried(rate, seed, report=True) for seed in range(seeds)]
-    arm = {"grid": grid, "rate": rate, "scores": scores, "mean": mean(map(mean, scores)), "kept": kept}
+    arm = {"grid": grid, "rate": rate, "scores": scores, "mean": mean(map(mean, scores)), "kept": kept,
+           "cost": {"steps": mean(map(len, logs)), "tokens": mean(sum(step.tokens for step in log) for log in logs),
+                    "seconds": mean(sum(step.seconds for step in log) for log in logs)}}
     edge = ", at the edge of the grid" if rate in (min(rates), max(rates)) and len(rates) > 1 else ""
     print(f"{name:24} rate {rate:g}{edge}   {' '.join(f'{mean(each):.1%}' for each in scores)}   "
           f"mean {arm['mean']:.1%}", flush=True)
@@ -144,6 +149,15 @@ def gap(one, other):
     return paired_bootstrap(one["scores"], other["scores"])
 
 
+def over_seeds(values):
+    """Mean and 95% interval of one value for each seed, by Student's t: (mean, low, high)."""
+    n, center = len(values), mean(values)
+    if n == 1:  # fast mode
+        return center, center, center
+    half = T_975[n] * stdev(values) / n ** 0.5
+    return center, center - half, center + half
+
+
 def peak_bytes(call):
     """Most bytes that torch has allocated at once during a call, beyond what was allocated before."""
     call()
@@ -162,6 +176,7 @@ def peak_bytes(call):
 
 
 def summary(arms):
-    """What of some arms goes into the results file: {name: grid, rate, mean, share of each seed}."""
+    """What of some arms goes into the results file: {name: grid, rate, mean, share of each seed, cost}."""
     return {name: {"grid": arm["grid"], "rate": arm["rate"], "mean": arm["mean"],
-                   "by_seed": [mean(scores) for scores in arm["scores"]]} for name, arm in arms.items()}
+                   "by_seed": [mean(scores) for scores in arm["scores"]], "cost": arm["cost"]}
+            for name, arm in arms.items()}

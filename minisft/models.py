@@ -18,7 +18,8 @@ def open_model(path):
     """(model in evaluation mode, tokenizer) of a path. ValueError says what is wrong with it."""
     path = Path(path)
     if path.is_dir() and is_peft(path):
-        model, tokenizer = open_model(peft_base(path))
+        base = peft_base(path)
+        model, tokenizer = load_gpt2(path) if base.samefile(path) else open_model(base)
         return load_peft(path, model), tokenizer
     if path.is_dir() and is_gpt2(path):
         return load_gpt2(path)
@@ -31,7 +32,7 @@ def open_model(path):
         model, tokenizer = open_model(base_of(content))
     except ValueError as error:
         raise ValueError(f"the base of {path} cannot be opened: {error}") from None
-    return put_delta(content, path, model, tokenizer), tokenizer
+    return put_delta(content, path, model), tokenizer
 
 
 def save_tuned(folder, model, tokenizer, base):

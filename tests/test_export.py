@@ -19,6 +19,7 @@ from minisft.tokenizer import Tokenizer
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
 IDS = random_ids(2, 9, vocab_size=200)
 CONFIGS = [LoRAConfig(r=3, alpha=5.0), LoRAConfig(("attn.c_proj",), r=2, sqrt_r=True, dropout=0.1),
+           LoRAConfig(("h.1.attn.c_proj", "mlp.c_fc"), r=2),
            PrefixConfig(3), PrefixConfig(3, hidden=4), PromptConfig(3)]
 
 
@@ -67,7 +68,7 @@ def test_what_is_exported_peft_loads_and_it_comes_back(config, run, tmp_path, ca
     assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5, "the base beside it is found"
 
 
-@pytest.mark.parametrize("config", CONFIGS[:2], ids=str)
+@pytest.mark.parametrize("config", CONFIGS[:3], ids=str)
 def test_a_merged_export_is_one_model_of_the_same_logits(config, run, tmp_path):
     source, out = run(config), tmp_path / "out"
     expected = logits(open_model(source)[0])
@@ -93,6 +94,7 @@ def test_a_model_tuned_in_full_is_exported_as_it_is(tmp_path, capsys):
 LIBRARY = [
     peft.LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=7, target_modules=["c_attn", "c_fc"]),
     peft.LoraConfig(task_type="CAUSAL_LM", r=2, use_rslora=True, target_modules=["c_proj"]),
+    peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["c_fc"], layers_to_transform=[1]),
     peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
     peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3, prefix_projection=True,
                             encoder_hidden_size=6),
@@ -128,7 +130,6 @@ def test_what_peft_wrote_comes_in(config, tmp_path):
     (dict(init_lora_weights="pissa"), "init_lora_weights is 'pissa'"),
     (dict(init_lora_weights="olora"), "init_lora_weights is 'olora'"),
     (dict(rank_pattern={"c_fc": 5}), "rank_pattern is"), (dict(modules_to_save=["ln_f"]), "modules_to_save is"),
-    (dict(layers_to_transform=[1]), "on some blocks only"),
 ])
 def test_what_we_cannot_compute_is_refused(config, message, tmp_path):
     library_folder(peft.LoraConfig(task_type="CAUSAL_LM", r=3, target_modules=["c_fc"], **config), tmp_path)
@@ -162,3 +163,29 @@ def test_a_folder_with_something_in_it_is_not_written_over(run, tmp_path, capsys
     with pytest.raises(SystemExit):
         export.main(["--model", source])
     assert "--out is missing" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name, change, message", [
+    ("adapter_config.json", {"r": None}, "a setting is missing or no number"),
+    ("adapter_config.json", {"lora_alpha": "x"}, "a setting is missing or no number"),
+    ("adapter_config.json", {"base_model_name_or_path": 3}, "base_model_name_or_path is '3', expected the path"),
+    ("adapter_config.json", [], "holds a list, expected an object"), ("base/config.json", [], "holds a list"),
+    ("base/config.json", dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop")), "expected one number for all"),
+])
+def test_a_folder_changed_by_hand_is_refused(name, change, message, tmp_path):
+    library_folder(LIBRARY[0], tmp_path)
+    content = json.loads((tmp_path / name).read_text())
+    (tmp_path / name).write_text(json.dumps(content | change if change else []))
+    with pytest.raises(ValueError, match=message):
+        open_model(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_delta_in_the_folder_of_its_base_is_opened(tmp_path):
+    expected = logits(library_folder(LIBRARY[0], tmp_path))
+    for path in (tmp_path / "base").iterdir():
+        path.rename(tmp_path / path.name)
+    config = json.loads((tmp_path / "adapter_config.json").read_text()) | {"base_model_name_or_path": str(tmp_path)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    assert (logits(open_model(tmp_path)[0]) - expected).abs().max() < 1e-5 * expected.abs().max()

@@ -101,11 +101,13 @@ def test_a_damaged_folder_is_refused(tmp_path):
             ("config.json", '{"model_type": "gpt2"}', "vocab_size is None, expected a number"),
             ("config.json", "{", "cannot be read as JSON"), ("pytorch_model.bin", "", "the weights cannot be read"),
             ("tokenizer.json", '{"model": {"vocab": {"▁": 0, "<|endoftext|>": 1}}, "added_tokens": [], '
-                               '"pre_tokenizer": {"type": "ByteLevel"}}', "not a vocabulary of GPT-2")):
+                               '"pre_tokenizer": {"type": "ByteLevel"}}', "not a vocabulary of GPT-2"),
+            ("tokenizer.json", '{"model": {"vocab": {"<|endoftext|>": 0, "a": 1}}, "added_tokens": [], '
+                               '"pre_tokenizer": {"type": "ByteLevel"}}', "json: <|endoftext|> has id 0, expected")):
         save_gpt2(tmp_path, model, tokenizer)
         load_gpt2(tmp_path)
         (tmp_path / name).write_text(content, encoding="utf-8")
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message.replace("|", r"\|")):
             load_gpt2(tmp_path)
     save_gpt2(tmp_path / "whole", model, tokenizer)
     (tmp_path / "whole" / "pytorch_model.bin").unlink()

@@ -2,7 +2,7 @@
 
 Their four linear weights are stored [in, out], ours [out, in]; everything else has the same name and shape. Their
 vocabulary ends with <|endoftext|>, our first special token; the chat's others come after it, and the embedding grows
-by rows near the mean of all others.
+by rows drawn around the mean of all others.
 
 Source: Radford et al. 2019, and the files published with it.
 """
@@ -41,11 +41,14 @@ def byte_characters():
 
 
 def read_json(path):
-    """The content of a JSON file; ValueError if it is missing or damaged."""
+    """The object in a JSON file; ValueError if it is missing, damaged, or something else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}); the folder is not whole without it") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected an object, {{...}}")
+    return content
 
 
 def read_weights(folder, safe, pickled):
@@ -82,9 +85,8 @@ def load_gpt2(folder):
     if config.get("n_inner") not in (None, 4 * config["n_embd"]):
         raise ValueError(f"{folder}/config.json: n_inner is {config['n_inner']}, expected 4 n_embd")
     rates = {name: config.get(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}  # GPT-2's default
-    if len(set(rates.values())) > 1:
-        raise ValueError(f"{folder}/config.json: the dropout rates differ ({rates}), and here there is one for all; "
-                         "make them equal")
+    if len(set(rates.values())) > 1 or not isinstance(rates["resid_pdrop"], int | float):
+        raise ValueError(f"{folder}/config.json: the dropout rates are {rates}, expected one number for all three")
     tokenizer = read_tokenizer(folder, config["vocab_size"])
     model = GPT(GPTConfig(**{ours: config[theirs] for ours, theirs in SIZES.items()}, dropout=rates["resid_pdrop"]))
     weights = {name.removeprefix("transformer."): weight for name, weight in read_weights(
@@ -99,7 +101,7 @@ def load_gpt2(folder):
 
 
 def read_tokenizer(folder, vocab_size):
-    """The tokenizer of vocab.json (with merges.txt and added_tokens.json), or of tokenizer.json.
+    """The tokenizer of vocab.json (and added_tokens.json), or of tokenizer.json.
 
     What follows <|endoftext|> becomes special tokens of the same ids: tokens that were added, and one for each row of
     the embedding (vocab_size) that belongs to none. Then come those of the chat that are not there. Merges follow the
@@ -124,12 +126,14 @@ def read_tokenizer(folder, vocab_size):
         special += [token for token in SPECIAL_TOKENS if token not in special]
         byte_of = byte_characters()
         ranked = [bytes(byte_of[character] for character in name) for name in names[:ordinary]]
+        if not ranked:
+            raise ValueError(f"{END_OF_TEXT} has id 0, expected it after all ordinary tokens, as in GPT-2's own files")
+        return Tokenizer(ranked, pattern, special)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a vocabulary of GPT-2's byte-level tokens ({error})") from None
     except ValueError as error:
         reason = f"{END_OF_TEXT} is not among its tokens" if "is not in list" in str(error) else error
         raise ValueError(f"{path}: {reason}") from None
-    return Tokenizer(ranked, pattern, special)
 
 
 def _pattern(content, path):
@@ -150,6 +154,7 @@ def grow_embedding(model, vocab_size):
     grown = torch.nn.Embedding(vocab_size, old.shape[1])
     grown.weight[:len(old)], grown.weight[len(old):] = old, old.mean(0)
     model.wte, model.config = grown, replace(model.config, vocab_size=vocab_size)
+    model.rows_in_file = len(old)  # what is drawn may differ in the last digit on another machine
     model.spread_rows(list(range(len(old), vocab_size)))
     return model
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from minisft.interop.gpt2 import read_json, read_weights, write_json
-from minisft.peft import LoRAConfig, PrefixConfig, PromptConfig, add_peft, finished
-from minisft.peft.files import put_weights
+from minisft.peft import LoRAConfig, PrefixConfig, PromptConfig, finished
+from minisft.peft.inject import put_peft
 
 STEM = "base_model.model.transformer."
 SINGLE = {"PREFIX_TUNING": "keys_values", "PROMPT_TUNING": "rows"}  # our name of what peft calls prompt_embeddings
@@ -39,7 +39,7 @@ def is_peft(folder):
 def peft_base(folder):
     """Path of the base of a PEFT folder: as it is written there, or beside the delta. ValueError if in neither."""
     folder = Path(folder)
-    name = read_json(folder / "adapter_config.json").get("base_model_name_or_path") or ""
+    name = str(read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "")
     for path in (Path(name), folder / Path(name).name):
         if name and path.is_dir():
             return path
@@ -67,11 +67,11 @@ def load_peft(folder, model):
             method = PromptConfig(config["num_virtual_tokens"])
         else:
             raise ValueError(f"{path}: peft_type is {kind!r}, expected LORA, PREFIX_TUNING or PROMPT_TUNING")
-    except KeyError as error:
-        raise ValueError(f"{path}: {error} is missing") from None
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: a setting is missing or no number: {error}") from None
     if kind in SINGLE:
         weights = {SINGLE[kind] if name == "prompt_embeddings" else name: weight for name, weight in weights.items()}
-    return put_weights(add_peft(model, method), weights, folder)
+    return put_peft(model, method, weights, folder)
 
 
 def _our_lora(weights, path, n_layer):
@@ -83,9 +83,8 @@ def _our_lora(weights, path, n_layer):
             raise ValueError(f"{path.parent}: {name} is no part of LoRA on GPT-2's linear layers")
         renamed[f"{layer}.{letter[0]}"] = weight
         targets.setdefault(layer.split(".", 2)[-1], set()).add(layer)  # h.0.attn.c_attn -> attn.c_attn
-    if any(len(layers) < n_layer for layers in targets.values()):
-        raise ValueError(f"{path.parent}: LoRA on some blocks only cannot be computed here; all {n_layer} must have it")
-    return renamed, tuple(targets)
+    return renamed, tuple(name for end, layers in targets.items()
+                          for name in ([end] if len(layers) == n_layer else sorted(layers)))
 
 
 def save_peft(folder, model, base_name):

@@ -6,7 +6,7 @@ A delta only means something on the very base it was trained on, so another one 
 base, which need not be read again:
 
     for path in ("run-1/delta.pt", "run-2/delta.pt"):
-        model = load_delta(path, model, tokenizer)      takes the one before off
+        model = load_delta(path, model)      takes the one before off
 """
 
 from dataclasses import asdict
@@ -17,19 +17,20 @@ import torch
 
 from minisft.checkpoint import read_file, write_file
 from minisft.config import ROOT
-from minisft.peft.inject import METHODS, add_peft, delta, finished, has_peft, remove_peft
+from minisft.peft.inject import METHODS, delta, finished, is_merged, put_peft
 
 DELTA = "minisft delta 1"
 
 
 def base_fingerprint(model):
     """A short name of exactly these sizes and weights, of the base if a method has been added."""
-    digest = sha256()
-    added = has_peft(model)
+    digest, added = sha256(), delta(model)
     base = model.base if hasattr(model, "base") else model
     digest.update(repr(base.config).encode())
-    for parameter in model.parameters():
-        if not (added and parameter.requires_grad):
+    for name, parameter in model.named_parameters():
+        if name not in added:
+            if parameter is model.wte.weight:
+                parameter = parameter[:getattr(base, "rows_in_file", None)]
             digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
@@ -49,35 +50,28 @@ def save_delta(path, model, base_path):
 
 def base_of(content):
     """Path of the base that a delta was trained on."""
-    return ROOT / content["base"]
+    return ROOT / str(content.get("base"))
 
 
-def load_delta(path, model, tokenizer=None):
-    """The model with the delta of a file instead of any that it has. ValueError if it belongs to another base."""
-    return put_delta(read_file(path, DELTA), path, model, tokenizer)
+def load_delta(path, model):
+    """The model with the delta of a file instead of any that it has.
+
+    ValueError if it belongs to another base, or is damaged; the model then stays as it was.
+    """
+    return put_delta(read_file(path, DELTA), path, model)
 
 
-def put_delta(content, path, model, tokenizer=None):
+def put_delta(content, path, model):
     """As `load_delta`, of a file's content; path: for messages."""
-    if base_fingerprint(model) != content["fingerprint"]:
-        raise ValueError(f"{path} was trained on another base, {content['base']} as it was then; its fingerprint is "
-                         f"{content['fingerprint']}, this model's {base_fingerprint(model)}")
+    if is_merged(model):
+        raise ValueError("what was added to this model is merged into its weights; unmerge(model) before it gets "
+                         f"another delta, {path}")
     try:
         config, weights = METHODS[content["method"]](**content["config"]), content["weights"]
+        base, fingerprint = content["base"], content["fingerprint"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged delta: {error}") from None
-    return put_weights(add_peft(remove_peft(model) if has_peft(model) else model, config, tokenizer), weights, path)
-
-
-@torch.no_grad()
-def put_weights(model, weights, path):
-    """Give what a method has added these tensors, all of them and no other; ValueError for another name or shape."""
-    own = delta(model)
-    shapes, found = ({name: tuple(weight.shape) for name, weight in each.items()} for each in (own, weights))
-    if shapes != found:
-        wrong = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
-        raise ValueError(f"{path} does not fit its settings: {wrong[0]} is {found.get(wrong[0], 'missing')}, expected "
-                         f"{shapes.get(wrong[0], 'nothing of this name')}")
-    for name, weight in own.items():
-        weight.copy_(weights[name])
-    return model.eval()
+    if base_fingerprint(model) != fingerprint:
+        raise ValueError(f"{path} was trained on another base, {base} as it was then; its fingerprint is "
+                         f"{fingerprint}, this model's {base_fingerprint(model)}")
+    return put_peft(model, config, weights, path)

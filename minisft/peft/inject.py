@@ -19,7 +19,7 @@ from minisft.peft.adapter import Adapted, AdapterConfig, TunedLayerNorm
 from minisft.peft.layers import unwrap_layers
 from minisft.peft.lora import LoRAConfig, LoRALinear
 from minisft.peft.prefix import Prefix, PrefixConfig
-from minisft.peft.prompt import PromptConfig
+from minisft.peft.prompt import Prompt, PromptConfig
 from minisft.peft.virtual import Virtual
 
 METHODS = {"lora": LoRAConfig, "adapter": AdapterConfig, "prefix": PrefixConfig, "prompt": PromptConfig}
@@ -37,6 +37,7 @@ def add_peft(model, config, tokenizer=None):
     training = model.training
     model.requires_grad_(False)
     model = config.wrap_model(model, tokenizer)
+    model.added = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     model.peft_config = config
     return model.train(training)
 
@@ -59,7 +60,7 @@ def remove_peft(model, keep_merged=False):
 
 @torch.no_grad()
 def finished(model):
-    """(config, {name: tensor}) of what was added, without what only training needs: the network of a prefix.
+    """(config, {name: tensor}) of what was added, without what only training needs: a prefix's network, a first text.
 
     The model stays as it is. ValueError if nothing was added, or if it is merged into the weights.
     """
@@ -67,9 +68,43 @@ def finished(model):
         raise ValueError("nothing was added to this model, so there is no delta to save; save the model itself")
     if is_merged(model):
         raise ValueError("what was added is merged into the weights; unmerge(model) first")
-    if isinstance(model, Prefix) and model.network is not None:
-        return replace(model.peft_config, hidden=0), {"keys_values": model.flat()}
+    if isinstance(model, Prefix):
+        return replace(model.peft_config, hidden=0, text=""), {"keys_values": model.flat()}
+    if isinstance(model, Prompt):
+        return replace(model.peft_config, start="random", text=""), delta(model)
     return model.peft_config, delta(model)
+
+
+@torch.no_grad()
+def put_peft(model, config, weights, path):
+    """The model with this method and these tensors instead of any method that it has; path: for messages.
+
+    ValueError if they do not fit each other; the model then stays as it was.
+    """
+    wrapped = {name: module for name, module in model.named_modules() if isinstance(module, WRAPPERS)}
+    before, added = getattr(model, "peft_config", None), delta(model)
+    bare = remove_peft(model) if before else model
+    try:
+        changed = add_peft(bare, config)
+        own = delta(changed)
+        shapes, found = ({name: tuple(weight.shape) for name, weight in each.items()} for each in (own, weights))
+        if shapes != found:
+            wrong = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
+            raise ValueError(f"{path} does not fit its settings: {wrong[0]} is {found.get(wrong[0], 'missing')}, "
+                             f"expected {shapes.get(wrong[0], 'nothing of this name')}")
+    except ValueError:
+        remove_peft(bare)
+        for name, module in wrapped.items():
+            model.set_submodule(name, module)
+        if before:
+            model.requires_grad_(False)
+            model.peft_config, model.added = before, list(added)
+            for name in added:
+                model.get_parameter(name).requires_grad_(True)
+        raise
+    for name, weight in own.items():
+        weight.copy_(weights[name])
+    return changed.eval()
 
 
 def is_merged(model):
@@ -109,7 +144,8 @@ def unmerge(model):
 
 def delta(model):
     """{name: tensor} of what a method has added, and nothing of the base."""
-    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    names = model.added if has_peft(model) else ()
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if name in names}
 
 
 def describe_parameters(model):

@@ -1,18 +1,24 @@
 """Finding layers by name, and putting others in their place."""
 
+import re
 
 LINEAR_LAYERS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
 
 def check_targets(targets):
-    unknown = [target for target in targets if target not in LINEAR_LAYERS]
+    """ValueError unless each is a linear layer of every block (attn.c_attn) or of one (h.0.attn.c_attn)."""
+    unknown = [target for target in targets if not re.fullmatch(rf"(h\.\d+\.)?({'|'.join(LINEAR_LAYERS)})", target)]
     if unknown or not targets:
-        raise ValueError(f"targets must be some of {', '.join(LINEAR_LAYERS)}; got {', '.join(targets) or 'none'}")
+        raise ValueError(f"targets must be some of {', '.join(LINEAR_LAYERS)}, of all blocks, or of one, as in "
+                         f"h.0.{LINEAR_LAYERS[0]}; got {', '.join(targets) or 'none'}")
 
 
 def wrap_layers(model, ends, wrap):
-    """Replace each layer whose name ends with one of `ends` by wrap(layer)."""
+    """Replace each layer whose name ends with one of `ends` by wrap(layer); ValueError for an end that none has."""
     names = [name for name, _ in model.named_modules() if f".{name}".endswith(tuple(f".{end}" for end in ends))]
+    for end in ends:
+        if not any(f".{name}".endswith(f".{end}") for name in names):
+            raise ValueError(f"the model has no layer {end}; it has {model.config.n_layer} blocks, from h.0 on")
     for name in names:
         model.set_submodule(name, wrap(model.get_submodule(name)))
 

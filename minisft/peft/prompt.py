@@ -38,6 +38,8 @@ class PromptConfig:
         wte, P = model.wte.weight.detach(), self.P
         if self.start == "random":
             rows = torch.empty(P, wte.shape[1], dtype=wte.dtype, device=wte.device).normal_(std=wte.std().item())
+        elif self.start == "vocabulary" and P > len(wte):
+            raise ValueError(f"the vocabulary has {len(wte)} rows to start from, fewer than P={P}; take start=random")
         elif self.start == "vocabulary":
             rows = wte[torch.randperm(len(wte))[:P].to(wte.device)].clone()
         else:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minisft.model import GPT
+
 
 class Virtual(nn.Module):
     """A model with P virtual positions, used like the model itself: embed, trunk, head."""
@@ -43,8 +45,4 @@ class Virtual(nn.Module):
     def head(self, x):
         return self.base.head(x)
 
-    def forward(self, ids, positions=None, cache=None, mask=None):
-        """ids (B, T) int64 -> logits (B, T, V)."""
-        if positions is None and cache is not None:
-            positions = torch.arange(cache.position, cache.position + ids.shape[1], device=ids.device)
-        return self.head(self.trunk(self.embed(ids, positions), cache, mask))
+    forward = GPT.forward

@@ -25,8 +25,8 @@
 # base then had one and the same row for all tokens that its prose never holds, so that an answer could not be ended by
 # a method that leaves the rows alone. That was mended, and tasks, length, grids and the facts (512 at first) were set
 # anew with single runs on questions held back, so that the arms lie neither at the bottom nor at the top. With the
-# facts as they are now, full tuning was seen to learn 100%, rank 8 44% and rank 1 6%. Ranks 2, 4 and 16 were added
-# after a first run of the other arms; nothing was predicted of them.
+# facts as they are now, full tuning was seen to learn 100%, rank 8 44% and rank 1 6%. Ranks 4 and 16 were added after a
+# first run of the other arms, in which 100 rows chose the rates; nothing was predicted of them.
 
 # %%
 import sys
@@ -61,7 +61,7 @@ _, tokenizer = load_model(BASE)
 
 # %%
 ATTENTION = ("attn.c_attn", "attn.c_proj")
-CONFIGS = {"full": None, **{f"all, r = {r}": LoRAConfig(r=r) for r in (1, 2, 4, 8, 16)},
+CONFIGS = {"full": None, **{f"all, r = {r}": LoRAConfig(r=r) for r in (1, 4, 8, 16)},
            "attention, r = 21": LoRAConfig(ATTENTION, r=21)}
 for name, config in CONFIGS.items():
     if config:
@@ -74,12 +74,12 @@ for name, config in CONFIGS.items():
 # | format | eight tasks of one sentence, 80 steps of 16 | 398 new items and 112 new passages of these tasks |
 # | facts | "What is the code of Mia?" for 64 residents, 80 steps of 16 | the same questions, by heart |
 #
-# Each arm has a grid of four learning rates, of which 148 rows held back from the training data choose one, then five
+# Each arm has a grid of learning rates, of which 148 rows held back from the training data choose one, then five
 # seeds. New items (words and sums never asked for) are harder than those rows. Facts have no
 # unseen questions: eight seeds have codes of their own, and those of a ninth choose the rate.
 
 # %%
-FULL_RATES, LORA_RATES = (1.5e-4, 5e-4, 1.5e-3, 5e-3), (1.5e-3, 5e-3, 1.5e-2, 5e-2)
+FULL_RATES, LORA_RATES = (1.5e-4, 5e-4, 1.5e-3, 5e-3), (1.5e-3, 5e-3, 1.5e-2)
 
 arms = {"format": {}, "facts": {}}
 for trial, names, trial_of, seeds in (
@@ -115,6 +115,20 @@ write_results("24_lora.json", {
 
 # %% [markdown]
 # **What came out.** ([figure](results/24_lora.png))
+#
+# - **Fails**, by a little: rank 8 on all linear layers is 1.5 points behind full tuning, but its interval reaches to
+#   2.7, beyond the two points.
+# - **Fails**: rank 1 is 10 points behind.
+# - **Holds**: on the attention alone, as many parameters do worse, by 6 points.
+# - **Holds**: of made-up facts full tuning learns all in 80 steps, rank 1 only 9%.
+# - **Holds**: rank 8 learns 31% of them, more than rank 1.
+#
+# The format saturates early: ranks 4, 8 and 16 differ by less than their seeds do. Facts are another matter. The best
+# rate of LoRA is ten times that of full tuning for the format (5e-3 and 5e-4), three times for the facts.
+#
+# **Read with care.** All arms take the same 80 steps. That rank 8 has learnt a third of the facts by then does not say
+# that it cannot hold them: it learns them more slowly. Rank 8 is 5% of this model's parameters; in a large model it
+# would be a thousandth. Seeds of the facts differ in their codes too.
 #
 # **What would change my mind.** An arm whose best rate lies at the edge of its grid, and which gains when the grid goes
 # on.

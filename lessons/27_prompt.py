@@ -22,7 +22,9 @@
 # **What was known when.** The predictions are older than every run. A first trial (40 steps of 32) was stopped: the
 # base then had one and the same row for all tokens that its prose never holds, so that an answer could not be ended by
 # a method that leaves the rows alone. That was mended, and tasks, length, grids and the facts (512 at first) were set
-# anew with single runs on questions held back, so that the arms lie neither at the bottom nor at the top.
+# anew with single runs on questions held back, so that the arms lie neither at the bottom nor at the top. It ran once
+# before, with 80 steps (more than three minutes), 100 rows to choose a rate by, two rates in each grid, and narrower
+# intervals.
 
 # %%
 import json
@@ -59,8 +61,8 @@ CONFIG = PromptConfig(20)  # begins as rows of random tokens
 # ## The experiment
 # | skill | rows | tested on |
 # | --- | --- | --- |
-# | latent | eight tasks of one sentence, 80 steps of 8 | 398 new items and 112 new passages of these tasks |
-# | new | "What is the code of Mia?" for 64 residents, 80 steps of 8, largest base only | the same questions |
+# | latent | eight tasks of one sentence, 60 steps of 8 | 398 new items and 112 new passages of these tasks |
+# | new | "What is the code of Mia?" for 64 residents, 60 steps of 8, largest base only | the same questions |
 #
 # Twenty rows against all weights, each with a grid of rates, of which 148 rows held back from the training data choose
 # one, then five seeds. New items are harder than those rows. The codes are others for each of eight seeds, and those of
@@ -72,16 +74,17 @@ RATES = {"full": (1.5e-4, 5e-4, 1.5e-3), "prompt": (3e-2, 1e-1, 3e-1)}
 for size, name in BASES.items():
     card = json.loads(open(shipped(f"checkpoints/{name}.json"), encoding="utf-8").read())
     print(f"{size}: loss on held-out prose {card['held_out_loss']}, few-shot {card['few_shot_known']:.0%}")
-latent = replace(format_shift(tokenizer), batch_size=8)
+SHORTER = {"steps": 3 if FAST else 60, "batch_size": 8}
+latent = replace(format_shift(tokenizer), **SHORTER)
 
 
 def new(seed):
-    return replace(made_up_facts(tokenizer, seed), batch_size=8)
+    return replace(made_up_facts(tokenizer, seed), **SHORTER)
 
 
 arms, bases = {}, {}
 for size, path in PATHS.items():
-    bases[size] = right(*load_model(path), latent.test)
+    bases[size] = right(*load_model(path), latent.test[:100])
     for name, config in (("full", None), ("prompt", CONFIG)):
         arms[f"{size}, {name}"] = measure(f"{size}, {name}", path, config, latent, RATES[name])
 for name, config in (("full", None), ("prompt", CONFIG)):

@@ -142,11 +142,14 @@ def read_texts(paths, tokenizer, block_size):
     return prepare(records, tokenizer, block_size)[0]
 
 
-def never_read(model, tokenizer):
-    """Ids of tokens that no text has held: training has left their rows where it has left that of <|end|>."""
-    rows = model.wte.weight
+def never_read(model, tokenizer, examples):
+    """Ids of tokens that no text has held: training has left their rows where it has left that of <|end|>.
+
+    None that the examples hold; of the world's prose, which has no end, there are none to look at.
+    """
+    rows, held = model.wte.weight, {token for example in examples for token in example.ids}
     distance = (rows - rows[tokenizer.special(END_OF_TURN)]).norm(dim=1)
-    return (distance < rows.std(0).norm() / 5).nonzero().flatten().tolist()
+    return [token for token in (distance < rows.std(0).norm() / 5).nonzero().flatten().tolist() if token not in held]
 
 
 def describe_machine(device):
@@ -191,7 +194,7 @@ def pretrain(config):
 
     def save(name):
         kept = copy.deepcopy(model)
-        kept.spread_rows(never_read(kept, tokenizer))
+        kept.spread_rows(never_read(kept, tokenizer, examples))
         save_model(folder / name, kept, tokenizer, torch.float16)
         return kept
 

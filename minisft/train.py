@@ -58,7 +58,7 @@ class TrainConfig:
     lr: float | None = option(None, "highest learning rate; warm-up over the first 5% of steps, then cosine to 0 "
                                     f"(default: {RATES})")
     weight_decay: float = option(0.01, "decay of matrices per step, times the learning rate")
-    seed: int = option(0, "random seed of data order and dropout")
+    seed: int = option(0, "random seed of data order, dropout, and what a method adds")
     pack: bool = option(False, "put several conversations into one row, kept apart, instead of padding each one")
     resume: bool = option(False, "go on with the run in --out, or with the newest one")
     save_every: int = option(100, "steps between saved states")
@@ -142,10 +142,13 @@ def train(config):
                          "LoRA one model can be made: python -m minisft.export --merge --out NEW --model "
                          f"{quote(config.base)}")
     model.to(pick_device(config.device))
+    train_records, eval_records = load_data(config)
+    if not state:
+        print(f"before training: {config.base} on {len(eval_records):,} rows kept for evaluation")
+    before = state["settings"]["before"] if state else assess(model, tokenizer, eval_records)
     if method := config.peft():
         model = add_peft(model, method, tokenizer)
         print(describe_parameters(model))
-    train_records, eval_records = load_data(config)
     examples, notes = prepare(train_records, tokenizer, model.config.block_size)
     if not examples:
         raise ValueError(f"nothing is left to train on: {' '.join(notes)}")
@@ -160,7 +163,6 @@ def train(config):
     steps = config.steps or max(1, ceil(ceil(len(examples) / config.batch_size) * (config.epochs or 2)))
     print(f"{len(examples):,} conversations, {steps} steps; run folder {folder}")
 
-    before = state["settings"]["before"] if state else assess(model, tokenizer, eval_records)
     settings = {"config": asdict(config), "data": data, "before": before}
     optimizer, lr_at, windows_from = recipe(model, examples, steps, config)
     if not train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, state, config.save_every,

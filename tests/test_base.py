@@ -11,6 +11,7 @@ import torch
 from minisft import pretrain
 from minisft.checkpoint import load_model
 from minisft.config import ROOT, parse
+from minisft.conversation import Rendered
 from minisft.evaluate import TEST_FILES, answer_all, mean_loss, split_shares
 from minisft.loop import StepRecord
 from minisft.model import GPT, GPTConfig
@@ -90,10 +91,11 @@ def test_tokens_without_text_are_told_by_their_rows():
     with torch.no_grad():
         model.wte.weight.normal_(mean=0.5)
         model.wte.weight[unread] = torch.full((16,), -1.0) + torch.randn(6, 16) / 20
-    assert pretrain.never_read(model, tokenizer) == unread
+    assert pretrain.never_read(model, tokenizer, []) == unread
+    assert pretrain.never_read(model, tokenizer, [Rendered([7, 200, 3], [0, 1, 1])]) == [257, 258, 259, 260]
     with torch.no_grad():
         model.wte.weight[unread[:-1]] = torch.randn(5, 16)
-    assert pretrain.never_read(model, tokenizer) == unread[-1:], "before long training all rows differ"
+    assert pretrain.never_read(model, tokenizer, []) == unread[-1:], "before long training all rows differ"
 
 
 def test_all_bases_together_stay_small():

@@ -91,6 +91,7 @@ def test_a_missing_positional_is_asked_for_by_its_name(capsys):
 def test_a_flag_of_several_files_takes_them_all_and_needs_one(capsys):
     assert parse(TrainConfig, ["--data", "a.jsonl", "b.json"], "train", "").data == ("a.jsonl", "b.json")
     assert parse(EvaluateConfig, ["--data", "a.jsonl"], "evaluate", "").data == ("a.jsonl",)
+    assert parse(TrainConfig, ["--data", "a.jsonl", "--data", "b.json"], "train", "").data == ("a.jsonl", "b.json")
     assert "--data: expected at least one argument" in words(capsys, lambda: train.main(["--data"]), 2)
 
 

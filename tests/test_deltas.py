@@ -73,7 +73,7 @@ def test_several_deltas_take_turns_on_one_base(base, tmp_path):
         save_delta(tmp_path / f"{i}.pt", other, base)
         expected[i] = other(ids)
     for i in [0, 3, 1, 6, 2, 5, 4, 0]:
-        model = load_delta(tmp_path / f"{i}.pt", model, TOKENIZER)
+        model = load_delta(tmp_path / f"{i}.pt", model)
         assert torch.equal(model(ids), expected[i]), CONFIGS[i]
     after = snapshot(remove_peft(model))
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
@@ -118,6 +118,10 @@ def test_a_damaged_delta_is_refused(base, tmp_path):
         torch.save(whole | {name: value}, tmp_path / "delta.pt")
         with pytest.raises(ValueError, match="is a damaged delta"):
             open_model(tmp_path)
+    for name in ("base", "fingerprint", "weights"):
+        torch.save({key: value for key, value in whole.items() if key != name}, tmp_path / "delta.pt")
+        with pytest.raises(ValueError, match="is a damaged delta|the base of .* cannot be opened"):
+            open_model(tmp_path)
 
 
 @pytest.mark.parametrize("change", [
@@ -132,11 +136,65 @@ def test_a_delta_with_other_tensors_is_refused(change, base, tmp_path):
         open_model(tmp_path)
 
 
+@pytest.mark.parametrize("old", [None, *CONFIGS], ids=str)
+@pytest.mark.parametrize("new", [CONFIGS[1], PromptConfig(3)], ids=str)
+def test_a_delta_that_does_not_fit_leaves_the_model_as_it_was(old, new, base, tmp_path):
+    save_delta(tmp_path / "delta.pt", changed(new), base)
+    content = torch.load(tmp_path / "delta.pt", weights_only=True)
+    content["weights"]["more"] = torch.zeros(1)
+    torch.save(content, tmp_path / "delta.pt")
+    model, ids = changed(old) if old else small_model(), random_ids(2, 5, vocab_size=200)
+    expected, before = model(ids), snapshot(model)
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    with pytest.raises(ValueError, match="does not fit its settings: more is"):
+        load_delta(tmp_path / "delta.pt", model)
+    after = snapshot(model)
+    assert torch.equal(model(ids), expected)
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert trainable == [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if old:
+        save_delta(tmp_path / "again.pt", model, base)
+
+
+def test_what_was_added_does_not_hang_on_what_is_trainable(base, tmp_path):
+    model = changed(CONFIGS[0])
+    expected, fingerprint = delta(model).keys(), base_fingerprint(model)
+    for trainable in (False, True):
+        save_delta(tmp_path / "delta.pt", model.requires_grad_(trainable), base)
+        saved = torch.load(tmp_path / "delta.pt", weights_only=True)
+        assert saved["weights"].keys() == expected and saved["fingerprint"] == fingerprint
+
+
+def test_rows_that_were_drawn_do_not_bind_a_delta(tmp_path):
+    save_gpt2(tmp_path / "gpt2", small_model(), TOKENIZER)
+    config = json.loads((tmp_path / "gpt2" / "tokenizer.json").read_text(encoding="utf-8"))
+    config["added_tokens"] = config["added_tokens"][:1]
+    (tmp_path / "gpt2" / "tokenizer.json").write_text(json.dumps(config), encoding="utf-8")
+    weights = torch.load(tmp_path / "gpt2" / "pytorch_model.bin", weights_only=True)
+    for name in ("transformer.wte.weight", "lm_head.weight"):
+        weights[name] = weights[name][:257].clone()
+    torch.save(weights, tmp_path / "gpt2" / "pytorch_model.bin")
+    sizes = json.loads((tmp_path / "gpt2" / "config.json").read_text(encoding="utf-8")) | {"vocab_size": 257}
+    (tmp_path / "gpt2" / "config.json").write_text(json.dumps(sizes), encoding="utf-8")
+    model, _ = open_model(tmp_path / "gpt2")
+    with torch.no_grad():
+        model.wte.weight[257:] *= 1 + 1e-6  # as another machine may draw them
+    save_delta(tmp_path / "delta.pt", add_peft(model, LoRAConfig(r=1)), tmp_path / "gpt2")
+    assert open_model(tmp_path)[0].peft_config == LoRAConfig(r=1)
+    with torch.no_grad():
+        model.wte.weight[256] += 1e-6
+    with pytest.raises(ValueError, match="another base"):
+        load_delta(tmp_path / "delta.pt", model)
+
+
 def test_nothing_to_save_and_a_merged_change_are_refused(base, tmp_path):
     with pytest.raises(ValueError, match="nothing was added"):
         save_delta(tmp_path / "delta.pt", small_model(), base)
     with pytest.raises(ValueError, match="unmerge"):
         save_delta(tmp_path / "delta.pt", merge(changed(CONFIGS[0])), base)
+    save_delta(tmp_path / "delta.pt", changed(CONFIGS[0]), base)
+    with pytest.raises(ValueError, match="unmerge"):
+        load_delta(tmp_path / "delta.pt", merge(changed(CONFIGS[0])))
     with pytest.raises(ValueError, match="save_delta keeps it"):
         save_model(tmp_path / "model.pt", changed(CONFIGS[0]), TOKENIZER)
     with pytest.raises(ValueError, match=r"holds 'minisft model 1', expected 'minisft delta 1'"):
@@ -212,6 +270,13 @@ def test_a_base_that_changed_since_is_not_gone_on_with(base, tmp_path, monkeypat
         train.main(["--resume", "--out", str(stopped), "--device", "cpu"])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_report_calls_before_is_the_base(method, base, tmp_path):
+    before = [json.loads((run(base, tmp_path, name, "--steps", "1", *flags, name=name) / "results.json").read_text(
+        encoding="utf-8"))["before"] for name, flags in (("full", []), (method, ["--settings", *TRIED[method]]))]
+    assert before[0] == before[1]
+
+
 @pytest.mark.parametrize("method", ["full", *METHODS])
 def test_each_method_has_a_rate_of_its_own(method, base, tmp_path):
     folder = run(base, tmp_path, method, "--steps", "4", *(["--settings", "P=2"] if method[0] == "p" else []))
@@ -227,6 +292,7 @@ def test_a_model_tuned_in_full_is_kept_whole(base, tmp_path):
 @pytest.mark.parametrize("method, words, message", [
     ("lora", ["rank=4"], r"'rank=4' is none of the settings there are: targets=.*r=8, alpha=16"),
     ("lora", ["r=many"], "r cannot be 'many'; a setting looks like r=8"),
+    ("lora", ["r=4", "r=8"], "r is set twice, to 4 and to 8"),
     ("lora", ["r"], "'r' is none of the settings"), ("adapter", ["layer_norms=perhaps"], "layer_norms=no"),
     ("prefix", ["P=0"], "P must be at least 1"), ("lora", ["targets=mlp.c_proj,ln_1"], "targets must be some of"),
 ])

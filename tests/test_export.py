@@ -11,6 +11,7 @@ from conftest import random_ids, tiny_model, to_transformers
 
 from minisft import export
 from minisft.checkpoint import save_model
+from minisft.generate import generate
 from minisft.interop import load_gpt2, load_peft, save_gpt2
 from minisft.models import open_model
 from minisft.peft import AdapterConfig, LoRAConfig, PrefixConfig, PromptConfig, add_peft, delta, save_delta
@@ -75,6 +76,8 @@ def test_a_merged_export_is_one_model_of_the_same_logits(config, run, tmp_path):
     export.main(["--model", source, "--out", str(out), "--merge"])
     assert (logits(library_model(out)) - expected).abs().max() < 1e-5 * expected.abs().max()
     assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5
+    said = library_model(out).generate(IDS, max_new_tokens=6, eos_token_id=None)[:, IDS.shape[1]:]
+    assert generate(open_model(source)[0], IDS.tolist(), 6) == said.tolist(), "the very tokens"
 
 
 def test_settings_that_training_on_would_need_are_written_too(run, tmp_path):

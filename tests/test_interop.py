@@ -9,9 +9,10 @@ import torch
 import transformers
 from tokenizers import ByteLevelBPETokenizer
 
+from minisft import chat
 from minisft.checkpoint import load_model
 from minisft.config import shipped
-from minisft.conversation import Conversation, render_prompt
+from minisft.conversation import Conversation, Message, render_prompt
 from minisft.generate import generate
 from minisft.interop import gpt2, is_gpt2, load_gpt2, save_gpt2
 from minisft.model import GPT, GPTConfig
@@ -84,7 +85,7 @@ def test_text_encodes_as_transformers_gpt2_tokenizer_does(gpt2_folder):
 @pytest.mark.parametrize("change, message", [
     ({"model_type": "llama"}, "model_type is 'llama', expected 'gpt2'"), ({"activation_function": "relu"}, "gelu_new"),
     ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06"), ({"scale_attn_weights": False}, "scale_attn"),
-    ({"tie_word_embeddings": False}, "tie_word_embeddings is False"), ({"attn_pdrop": 0.3}, "dropout rates differ"),
+    ({"tie_word_embeddings": False}, "tie_word_embeddings is False"), ({"attn_pdrop": 0.3}, "expected one number"),
     ({"n_inner": 7}, "n_inner is 7"), ({"n_layer": 3}, "do not fit the config")])
 def test_another_kind_of_model_is_refused(gpt2_folder, tmp_path, change, message):
     for path in gpt2_folder[0].iterdir():
@@ -141,6 +142,9 @@ def test_what_is_exported_transformers_loads_and_says_the_same(of, gpt2_folder, 
     expected = theirs.generate(**given, max_new_tokens=12)[0, len(prompt):].tolist()
     assert generate(model, [prompt], 12, stop=(tokenizer.special(END_OF_TURN), tokenizer.special("<|endoftext|>")))[0] \
         == expected
+    talk = [Message(**message) for message in messages]
+    assert chat.respond(model, tokenizer, talk, chat.ChatConfig(max_new_tokens=12), None) \
+        == coder.decode(expected, skip_special_tokens=True), "what the chat says"
 
 
 def test_where_our_answer_ends_that_of_transformers_does_too(tmp_path):
@@ -170,11 +174,11 @@ def test_a_model_comes_back_from_its_own_export(tmp_path):
     assert torch.equal(again(ids), model(ids)) and its_tokenizer.to_dict() == tokenizer.to_dict()
 
 
-@pytest.mark.parametrize("chat", [False, True])
-def test_tokens_that_were_added_keep_their_rows_and_rows_without_a_token_get_one(chat, gpt2_folder, tmp_path):
+@pytest.mark.parametrize("chat_tokens", [False, True])
+def test_tokens_that_were_added_keep_their_rows_and_rows_without_a_token_get_one(chat_tokens, gpt2_folder, tmp_path):
     folder, theirs = gpt2_folder
     size = theirs.config.vocab_size
-    added = {"<|user|>": size, "<|end|>": size + 1} if chat else {"<pad>": size}
+    added = {"<|user|>": size, "<|end|>": size + 1} if chat_tokens else {"<pad>": size}
     grown = transformers.GPT2LMHeadModel.from_pretrained(folder)
     grown.resize_token_embeddings(size + 8, mean_resizing=False)
     grown.save_pretrained(tmp_path)

@@ -211,6 +211,9 @@ def test_virtual_tokens_shorten_the_context():
     (lambda: LoRAConfig(dropout=1.0), "below 1"), (lambda: AdapterConfig(0), "at least 1 wide"),
     (lambda: PrefixConfig(P=0), "P must be"), (lambda: PrefixConfig(hidden=4, text="a"), "leave out one"),
     (lambda: PromptConfig(start="text"), "a text goes with"),
+    (lambda: add_peft(tiny_model(vocab_size=5), PromptConfig(P=6)), "5 rows to start from, fewer than P=6"),
+    (lambda: LoRAConfig(targets=("h.0.ln_1",)), "targets must be"),
+    (lambda: add_peft(tiny_model(), LoRAConfig(targets=("h.2.mlp.c_fc",))), "no layer h.2.mlp.c_fc; it has 2 blocks"),
     (lambda: PromptConfig(start="zeros"), "random, vocabulary"),
     (lambda: add_peft(tiny_model(), PrefixConfig(text="dog")), "a tokenizer is needed")])
 def test_a_wrong_config_says_what_was_expected(make, message):

@@ -168,7 +168,7 @@ def test_going_on_with_other_questions_is_refused(base, tmp_path):
     folder = run(base, tmp_path, [data], "--eval", asked)
     (folder / "model.pt").unlink()
     write(tmp_path, {"asked.jsonl": ROWS["sharegpt.jsonl"]})
-    with pytest.raises(SystemExit, match="the data are not those that the run in"):
+    with pytest.raises(SystemExit, match="base or data are not those that the run in"):
         train.main(["--resume", "--out", str(folder), "--device", "cpu"])
 
 

@@ -132,6 +132,19 @@ write_results("28_compared.json", {"items": len(trial.test), "seeds": SEEDS, "ar
 # %% [markdown]
 # **What came out.** ([figure](results/28_compared.png))
 #
+# - **Holds**: LoRA is the best of the four, 95% where full tuning has 96%; an adapter as large has 86%, a prefix 57%.
+# - **Holds**: prompt tuning is the last, with 34%.
+# - **Fails**, and the other way round: LoRA forgets more than full tuning. The loss on held-out prose rises by 0.7,
+#   with full tuning by 0.2, and with the other three by 1.0 to 2.3.
+# - **Holds**: no step takes less than half of a full one; the fastest, the prefix's, takes two thirds.
+# - **Holds**: the largest delta is 6% of the full model's file.
+#
+# **Read with care.** Each arm has its best rate for the task, and those of the four are ten to six hundred times that
+# of full tuning: what is forgotten belongs to method and rate together. The four do not have the same number of
+# parameters (the figure's axis), and the two with virtual tokens have few. Memory is the most that a step takes beyond
+# the weights: gradients, the optimizer's state (7 MB in full tuning, at most 0.4 MB in the others) and activations,
+# which do not all live at the same moment. Times are of two cores.
+#
 # **What would change my mind.** Another order of the four with three times the steps.
 #
 # **Exercise** (hard, 60 minutes). Give all four the same number of parameters. Is the order still the same?

@@ -113,10 +113,10 @@ write_results("03_first_sft.json", {
 #   two passes, gets there).
 # - **Holds**: new items came to 78%.
 # - **Fails**: new wordings came to 33%. Perhaps three to six wordings of a task are too few; this was not varied here.
-# - **Holds**: new attributes came to 64%. (The default run, three times as long at half the rate, comes to 34%.)
+# - **Holds**: new attributes came to 64%. (The default run, three times as long at half the rate, comes to 33%.)
 # - **Holds**: asked as users type, 32%.
 # - **Fails**: two operations never asked for together came to 4%, though each was asked for with others. What was tuned
-#   is the pair, more than its parts (the default run comes to about a third).
+#   is the pair, more than its parts (the default run comes to 30%).
 # - **Holds**: skills that no question asked for came to 12% (in the default run all of it is plurals).
 # - **Holds**: the control stays at chance, 52% where guessing gives 50%.
 # - **Holds**: from random weights 3% is right after the same steps (one seed; so few steps may just be too little).

@@ -18,8 +18,8 @@
 # 4. Facts: rank 1 stays 20 points or more behind full tuning.
 # 5. Facts: rank 8 is better than rank 1.
 #
-# A claim holds only if it does at both ends of its 95% interval. At this width (C = 128)
-# rank 8 is not tiny; the shares are printed.
+# A claim holds only if it does at both ends of its 95% interval. At this width (C = 128) rank 8 is not tiny; the shares
+# are printed.
 #
 # **What was known when.** The predictions are older than every run. A first trial (40 steps of 32) was stopped: the
 # base then had one and the same row for all tokens that its prose never holds, so that an answer could not be ended by
@@ -75,8 +75,8 @@ for name, config in CONFIGS.items():
 # | facts | "What is the code of Mia?" for 64 residents, 80 steps of 16 | the same questions, by heart |
 #
 # Each arm has a grid of learning rates, of which 148 rows held back from the training data choose one, then five
-# seeds. New items (words and sums never asked for) are harder than those rows. Facts have no
-# unseen questions: eight seeds have codes of their own, and those of a ninth choose the rate.
+# seeds. New items (words and sums never asked for) are harder than those rows. Facts have no unseen questions: eight
+# seeds have codes of their own, and those of a ninth choose the rate.
 
 # %%
 FULL_RATES, LORA_RATES = (1.5e-4, 5e-4, 1.5e-3, 5e-3), (1.5e-3, 5e-3, 1.5e-2)
@@ -133,5 +133,5 @@ write_results("24_lora.json", {
 # **What would change my mind.** An arm whose best rate lies at the edge of its grid, and which gains when the grid goes
 # on.
 #
-# **Exercise** (hard, 45 minutes). Where does LoRA begin to fall behind? Double the number of pairs until rank 8 no
-# longer holds them, and set the number beside its count of parameters.
+# **Exercise** (hard, 45 minutes). Is it too small or too slow? Double the steps until rank 8 knows all the codes, and
+# find out whether rank 1 ever does.

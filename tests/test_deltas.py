@@ -145,15 +145,14 @@ def test_a_delta_that_does_not_fit_leaves_the_model_as_it_was(old, new, base, tm
     torch.save(content, tmp_path / "delta.pt")
     model, ids = changed(old) if old else small_model(), random_ids(2, 5, vocab_size=200)
     expected, before = model(ids), snapshot(model)
-    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    added, trainable = list(delta(model)), [name for name, p in model.named_parameters() if p.requires_grad]
     with pytest.raises(ValueError, match="does not fit its settings: more is"):
         load_delta(tmp_path / "delta.pt", model)
     after = snapshot(model)
     assert torch.equal(model(ids), expected)
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    assert trainable == [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    if old:
-        save_delta(tmp_path / "again.pt", model, base)
+    assert trainable == [name for name, p in model.named_parameters() if p.requires_grad]
+    assert added == list(delta(model)) and bool(added) == bool(old)
 
 
 def test_what_was_added_does_not_hang_on_what_is_trainable(base, tmp_path):
@@ -272,9 +271,12 @@ def test_a_base_that_changed_since_is_not_gone_on_with(base, tmp_path, monkeypat
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_a_report_calls_before_is_the_base(method, base, tmp_path):
-    before = [json.loads((run(base, tmp_path, name, "--steps", "1", *flags, name=name) / "results.json").read_text(
-        encoding="utf-8"))["before"] for name, flags in (("full", []), (method, ["--settings", *TRIED[method]]))]
-    assert before[0] == before[1]
+    (tmp_path / "asked.jsonl").write_text("\n".join(ROWS[:2]), encoding="utf-8")
+    asked = ["--steps", "1", "--eval", str(tmp_path / "asked.jsonl")]
+    reports = [run(base, tmp_path, name, *asked, *flags, name=name) / "results.json"
+               for name, flags in (("full", []), (method, ["--settings", *TRIED[method]]))]
+    before = [json.loads(report.read_text(encoding="utf-8"))["before"] for report in reports]
+    assert before[0] == before[1] and before[0]["loss"]
 
 
 @pytest.mark.parametrize("method", ["full", *METHODS])

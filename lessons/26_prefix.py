@@ -5,8 +5,9 @@
 # say, and does it help to begin with real words?
 #
 # **What the notes say** (前缀微调, prefix tuning): virtual tokens in front of the input of every layer; a network makes
-# them in training and is dropped afterwards. What others found (Li and Liang 2021): 69.7 BLEU on E2E against 68.2 in
-# full, but a loss on XSUM; trained directly, prefixes were unstable; real words' activations beat a random start.
+# them in training and is dropped afterwards. What others found (Li and Liang 2021): 69.7 BLEU (overlap with reference
+# texts, higher is better) on E2E against 68.2 in full, but a loss on XSUM, both public test sets; trained directly,
+# prefixes were unstable; real words' activations beat a random start.
 #
 # **My prediction, written before the run.** Ten virtual tokens:
 #
@@ -19,10 +20,10 @@
 # A claim holds only if it does at both ends of its 95% interval.
 #
 # **What was known when.** The predictions are older than every run. A first trial (40 steps of 32) was stopped: the
-# base then had one and the same row for all tokens that its prose never holds, so that an answer could not be ended by
-# a method that leaves the rows alone. That was mended, and tasks, length and grids were set anew with single runs on
-# questions held back, so that the arms lie neither at the bottom nor at the top. It ran once before, with 100 rows to
-# choose a rate by instead of 148.
+# base then had one and the same row of its embedding for all tokens that its prose never holds, so that a method that
+# leaves the rows alone could not end an answer (checkpoints/README.md). That was mended, and tasks, length and grids
+# were set anew with single runs on questions held back, so that the arms lie neither at the bottom nor at the top. It
+# ran once before, with 100 rows to choose a rate by instead of 148.
 
 # %%
 import random
@@ -72,6 +73,7 @@ arms = {name: measure(name, BASE, config, trial, RATES[name]) for name, config i
 
 # %% [markdown]
 # ## Figure and verdict
+# Dots are means over the seeds, the lines through them 95% intervals.
 
 # %%
 plots.arms(result_path("26_prefix.png"), {
@@ -115,8 +117,8 @@ write_results("26_prefix.json", {"items": len(trial.test), "seeds": len(arms["fu
 # **What came out.** ([figure](results/26_prefix.png))
 #
 # - **Fails**, narrowly: through the network the result varies less over the seeds, by 4.7 points of standard deviation
-#   against 9.7, but the interval of the difference ends just above zero. (In the run before this one it ended just
-#   below, and the claim held: the same seeds, other rounding.)
+#   against 9.7, but the interval of the difference ends just above zero. (In the run before this one, on one core
+#   instead of two, sums were rounded otherwise; it ended just below, and the claim held. So it is undecided.)
 # - **Fails**: the network is not better, it is 10 points behind the direct, random prefix, at the best rate of each.
 # - **Fails**: real words are no better start but a far worse one, by 22 points, although the rows held back had put
 #   them level.

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import torch
 
-from minisft.config import ROOT, at_least, option, parse
+from minisft.config import at_least, option, parse
 from minisft.conversation import Conversation, Message, render_prompt
 from minisft.evaluate import pick_device
 from minisft.generate import Sampling, generate_steps
-from minisft.models import open_model
-from minisft.run import newest_model
+from minisft.models import open_chosen
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN
 
 
@@ -112,7 +111,7 @@ def main(argv=None):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        model, tokenizer = open_model(config.model or newest_model(ROOT / "checkpoints", "run"))
+        model, tokenizer = open_chosen(config.model)
         model.to(pick_device(config.device))
         generator = torch.Generator(model.device).manual_seed(config.seed)
         if config.prompt:

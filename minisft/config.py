@@ -92,7 +92,8 @@ def from_assignments(cls, words):
     for word in words:
         name, equals, text = word.partition("=")
         if name not in fields or not equals:
-            raise ValueError(f"{word!r} is none of the settings there are: {known}")
+            meaning = cls.__doc__.splitlines()[0]
+            raise ValueError(f"{word!r} is none of the settings there are: {known} ({meaning})")
         if name in values:
             raise ValueError(f"{name} is set twice, to {_plain(values[name])} and to {text}; leave one out")
         try:

@@ -21,13 +21,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from minisft.batching import length_buckets, pad, prepare
-from minisft.config import ROOT, at_least, option, parse, shipped
+from minisft.config import at_least, option, parse, shipped
 from minisft.conversation import Conversation, render, render_prompt
 from minisft.generate import generate
 from minisft.loss import sft_loss
-from minisft.models import open_model
+from minisft.models import open_chosen
 from minisft.records import read_records
-from minisft.run import newest_model
 from minisft.tokenizer import END_OF_TURN
 from minisft.world.corpus import TEST_SPLITS
 
@@ -198,7 +197,7 @@ def pick_device(name):
 
 def evaluate(config):
     """Print the tables of exact match and loss."""
-    model, tokenizer = open_model(config.model or newest_model(ROOT / "checkpoints", "run"))
+    model, tokenizer = open_chosen(config.model)
     model.to(pick_device(config.device))
     records, _ = read_records(config.data)
     answers = answer_all(model, tokenizer, records)

@@ -10,11 +10,10 @@ Both load in transformers and peft, tokenizer and chat template included; a merg
 from dataclasses import dataclass
 from pathlib import Path
 
-from minisft.config import ROOT, option, parse
+from minisft.config import option, parse
 from minisft.interop import save_gpt2, save_peft
-from minisft.models import open_model
+from minisft.models import open_chosen
 from minisft.peft import has_peft, merge, remove_peft
-from minisft.run import newest_model
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class ExportConfig:
 
 def export(config):
     """Write the folder; returns the lines to print."""
-    model, tokenizer = open_model(config.model or newest_model(ROOT / "checkpoints", "run"))
+    model, tokenizer = open_chosen(config.model)
     out = Path(config.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; name another folder with --out")
@@ -38,14 +37,22 @@ def export(config):
         model = remove_peft(merge(model), keep_merged=True)
     if not has_peft(model):
         save_gpt2(out, model, tokenizer)
-        return [f"wrote a GPT-2 folder: {out} (its embedding keeps the rows of the chat's tokens)",
-                f'    transformers.AutoModelForCausalLM.from_pretrained("{out.as_posix()}")']
+        return [f"wrote a GPT-2 folder: {out}; <|user|>, <|assistant|> and <|end|> are among its tokens",
+                f'    model = transformers.AutoModelForCausalLM.from_pretrained("{out.as_posix()}")', *ask(out)]
     base = out / "base"
-    save_peft(out, model, base.as_posix())  # first, as it may be refused
+    save_peft(out, model, base.resolve().as_posix())  # first, as it may be refused
     save_gpt2(base, remove_peft(model), tokenizer)
     return [f"wrote a PEFT folder: {out}, with its base in {base}",
             f'    base = transformers.AutoModelForCausalLM.from_pretrained("{base.as_posix()}")',
-            f'    peft.PeftModel.from_pretrained(base, "{out.as_posix()}")']
+            f'    model = peft.PeftModel.from_pretrained(base, "{out.as_posix()}")', *ask(base)]
+
+
+def ask(folder):
+    """Lines that ask a model with the chat template of a folder."""
+    return [f'    tokenizer = transformers.AutoTokenizer.from_pretrained("{folder.as_posix()}")',
+            '    asked = tokenizer.apply_chat_template([{"role": "user", "content": "What is 3 plus 4?"}], '
+            'add_generation_prompt=True, return_tensors="pt", return_dict=True)',
+            "    print(tokenizer.decode(model.generate(**asked, max_new_tokens=50)[0]))"]
 
 
 def main(argv=None):

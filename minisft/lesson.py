@@ -45,7 +45,9 @@ def write_results(name, results):
     """Write a lesson's numbers as JSON and say where."""
     path = result_path(name)
     write_atomically(path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
-    print(f"numbers: {path}")
+    print(f"numbers: {path}, figures beside it")
+    if FAST:
+        print("fast mode: a few steps of each experiment, so numbers and verdicts mean nothing")
 
 
 def verdict(claim, difference, low, high, holds, form="+.1%"):

@@ -78,7 +78,7 @@ class TrainConfig:
         """The config of the method, or None; ValueError for a setting that it does not have."""
         if self.method in METHODS:
             return from_assignments(METHODS[self.method], self.settings)
-        if self.settings:
+        if self.settings and not self.resume:
             raise ValueError(f"--settings are those of a method; name one with --method ({', '.join(METHODS)})")
 
     def highest_lr(self):

@@ -264,6 +264,8 @@ def test_a_base_that_changed_since_is_not_gone_on_with(base, tmp_path, monkeypat
     original = train.train_in
     monkeypatch.setattr(train, "train_in", lambda *rest, **named: original(*rest, **named) and False)
     stopped = run(base, tmp_path, "lora", "--steps", "2")
+    with pytest.raises(ValueError, match="holds no model: .*not finished, go on with --resume --out"):
+        open_model(stopped)
     save_model(base, small_model(seed=7), TOKENIZER)
     with pytest.raises(SystemExit, match="base or data are not those"):
         train.main(["--resume", "--out", str(stopped), "--device", "cpu"])

@@ -9,7 +9,7 @@ import torch
 import transformers
 from conftest import random_ids, tiny_model, to_transformers
 
-from minisft import export
+from minisft import export, models
 from minisft.checkpoint import save_model
 from minisft.generate import generate
 from minisft.interop import load_gpt2, load_peft, save_gpt2
@@ -62,7 +62,9 @@ def test_what_is_exported_peft_loads_and_it_comes_back(config, run, tmp_path, ca
     theirs = library_model(out / "base", out)
     assert (logits(theirs) - expected).abs().max() < 1e-5 * expected.abs().max()
     assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5
-    assert f'from_pretrained(base, "{out.as_posix()}")' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f'from_pretrained(base, "{out.as_posix()}")' in shown and "apply_chat_template" in shown
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == str(out / "base")
     (out / "adapter_config.json").rename(tmp_path / "adapter_config.json")
     moved = json.loads((tmp_path / "adapter_config.json").read_text()) | {"base_model_name_or_path": "gone/base"}
     (out / "adapter_config.json").write_text(json.dumps(moved))
@@ -157,6 +159,17 @@ def test_an_adapter_is_refused_with_the_reason(run, tmp_path):
         with pytest.raises(SystemExit, match=message):
             export.main(["--model", source, "--out", str(tmp_path / "out"), *flags])
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_name_the_newest_run_is_taken_and_named(tmp_path, monkeypatch, capsys):
+    save_model(tmp_path / "checkpoints" / "run-3" / "model.pt", small_model(), TOKENIZER)
+    monkeypatch.setattr(models, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    export.main(["--out", str(tmp_path / "out")])
+    assert "model: checkpoints/run-3/model.pt" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="empty holds no model: no model.pt or delta.pt, and it is no GPT-2 or PEFT"):
+        export.main(["--out", str(tmp_path / "more"), "--model", "empty"])
 
 
 def test_a_folder_with_something_in_it_is_not_written_over(run, tmp_path, capsys):

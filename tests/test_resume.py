@@ -160,7 +160,7 @@ def test_going_on_with_other_data_is_refused(killed, world, run):
         status, printed = run("--resume")
     finally:
         data.write_text(content, encoding="utf-8")
-    assert status == 1 and "the data are not those that the run in" in printed and "Traceback" not in printed
+    assert status == 1 and "base or data are not those that the run in" in printed and "Traceback" not in printed
 
 
 @pytest.mark.parametrize("flag, value", [("--lr", "0.02"), ("--accumulate", "2"), ("--pack", None), ("--seed", "3"),
@@ -184,7 +184,7 @@ def test_going_on_with_a_base_of_other_sizes_is_refused(killed, world, run, tmp_
         status, printed = run("--resume")
     finally:
         base.write_bytes(content)
-    assert status == 1 and "belongs to another model" in printed and "Traceback" not in printed
+    assert status == 1 and "base or data are not those that the run in" in printed and "Traceback" not in printed
 
 
 def test_a_run_of_another_command_is_refused(killed):

@@ -104,7 +104,9 @@ def resumed_settings(folder, config, free=("resume", "out", "device")):
         default = type(config).__dataclass_fields__[name].default
         if name not in free and value != default and value != saved[name]:
             flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} {value} differs from the {saved[name]} that the run in {folder} began with; "
+            given, begun = (" ".join(each) or "nothing" if isinstance(each, tuple) else each
+                            for each in (value, saved[name]))
+            raise ValueError(f"{flag} {given} differs from the {begun} that the run in {folder} began with; "
                              f"leave {flag} away to go on, or start a new run")
     return state
 

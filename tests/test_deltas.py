@@ -8,7 +8,7 @@ from conftest import random_ids, snapshot, tiny_model
 
 from minisft import chat, evaluate, train
 from minisft.checkpoint import load_model, save_model
-from minisft.config import from_assignments
+from minisft.config import ROOT, from_assignments, shipped
 from minisft.interop import save_gpt2
 from minisft.models import open_model
 from minisft.peft import (
@@ -109,6 +109,14 @@ def test_the_fingerprint_tells_sizes_apart_that_have_the_same_weights():
     assert len({base_fingerprint(model) for model in models}) == 2
     assert base_fingerprint(models[0]) == base_fingerprint(add_peft(models[0], LoRAConfig(r=1)))
     assert base_fingerprint(models[1]) == base_fingerprint(add_peft(models[1], PrefixConfig(2)))
+
+
+def test_a_base_that_ships_is_found_wherever_the_project_lies(tmp_path, monkeypatch):
+    model, _ = load_model(ROOT / "checkpoints" / "base.pt")
+    save_delta(tmp_path / "delta.pt", add_peft(model, LoRAConfig(r=1)), shipped("checkpoints/base.pt"))
+    assert torch.load(tmp_path / "delta.pt", weights_only=True)["base"] == "checkpoints/base.pt"
+    monkeypatch.chdir(tmp_path)
+    assert open_model("delta.pt")[0].peft_config == LoRAConfig(r=1)
 
 
 def test_a_damaged_delta_is_refused(base, tmp_path):
@@ -231,8 +239,9 @@ def test_train_evaluate_and_chat_work_with_every_method(method, pack, base, tmp_
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_stopped_run_goes_on_to_the_same_bits(method, base, tmp_path, monkeypatch):
-    flags = ["--steps", "6", "--settings", *TRIED[method]]
+@pytest.mark.parametrize("pack", [[], ["--pack"]])
+def test_a_stopped_run_goes_on_to_the_same_bits(method, pack, base, tmp_path, monkeypatch):
+    flags = ["--steps", "6", *pack, "--settings", *TRIED[method]]
     whole = run(base, tmp_path, method, *flags, name="whole")
     original = train.train_in
 
@@ -243,6 +252,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(method, base, tmp_path, monkeypa
     monkeypatch.setattr(train, "train_in", stop_early)
     stopped = run(base, tmp_path, method, *flags, name="stopped")
     monkeypatch.undo()
+    with pytest.raises(SystemExit, match=f"--settings x=1 differs from the {TRIED[method][0]}"):
+        train.main(["--resume", "--out", str(stopped), "--settings", "x=1"])
     train.main(["--resume", "--out", str(stopped), "--device", "cpu"])
     a, b = (torch.load(folder / "delta.pt", weights_only=True)["weights"] for folder in (whole, stopped))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -23,9 +23,8 @@ WRITTEN_LORA = {  # what peft would else take from its own defaults
 UNDERSTOOD = {
     "auto_mapping", "base_model_name_or_path", "corda_config", "encoder_hidden_size", "ensure_weight_tying",
     "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_weights", "layers_pattern",
-    "layers_to_transform",
-    "loftq_config", "lora_alpha", "lora_dropout", "megatron_core", "num_attention_heads", "num_layers",
-    "num_transformer_submodules", "num_virtual_tokens", "peft_type", "peft_version", "prefix_projection",
+    "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout", "megatron_core", "num_attention_heads",
+    "num_layers", "num_transformer_submodules", "num_virtual_tokens", "peft_type", "peft_version", "prefix_projection",
     "prompt_tuning_init", "prompt_tuning_init_text", "qalora_group_size", "r", "revision", "runtime_config",
     "target_modules", "task_type", "token_dim", "tokenizer_kwargs", "tokenizer_name_or_path", "use_rslora"}
 PLAIN = {"bias": "none", "init_lora_weights": (True, False, None, "gaussian")}  # of these, only such values

@@ -3,9 +3,8 @@
     h = W_0 x + (alpha / r) B A x        A (r, in), B (out, r), B = 0 at the start, so nothing has changed yet
 
 The paper writes dW = B A; the notes write dW = A B^T with both matrices [H, R] and no scale: their A is the paper's B,
-their B^T the paper's A, and the scale is 1. A starts uniform in
-+-1 / sqrt(in), as in the authors' code. With sqrt_r the scale is alpha / sqrt(r), which keeps the size of the change
-apart from the rank (Kalajdzievski 2023).
+their B^T the paper's A, and the scale is 1. A starts uniform in +-1 / sqrt(in), as in the authors' code. With sqrt_r
+the scale is alpha / sqrt(r), which keeps the size of the change apart from the rank (Kalajdzievski 2023).
 
 Source: Hu et al. 2021 (LoRA), section 4.1. Notes: 低秩适配 (low-rank adaptation).
 """

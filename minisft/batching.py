@@ -1,15 +1,15 @@
-"""From rendered conversations to batches: fit, bucket by length, pad or pack. Nothing is cut in silence.
+"""From rendered conversations to batches: truncate, bucket by length, pad or pack (collate).
 
-Truncation. A conversation longer than the model's context keeps its longest beginning of *whole* turns that ends with
-an answer: every answer that stays, stays complete, end token included, and sees all that it saw before. If not even
-the first answer fits, the conversation is left out. Both are counted. Long plain text is cut into pieces instead;
-every token stays a target once.
+Truncation. A conversation longer than the model's context keeps its longest beginning of *whole*
+turns that ends with an answer: every answer that is kept is complete, end token included, and sees
+everything it saw before. If not even the first answer fits, the conversation is left out. Both are
+counted. Long plain text is cut into pieces instead, and every token is a target once.
 
-Padding. Batches are drawn from conversations of similar length; rows are filled up at the right, and padding is known
-by position, never by token id.
+Padding. Batches are drawn from conversations of similar length. Rows are filled up at the right.
+Padding is known by position, never by token id.
 
-Packing. Conversations share rows, and each is isolated: its positions start at 0 and its tokens attend to nothing
-outside it, so logits and gradients are those it would have alone.
+Packing. Conversations share rows, and each is isolated: its positions start at 0 and its tokens
+attend to nothing outside it. So logits and gradients are those that it would have alone.
 
 Notes: 优化设置 (optimization settings). Source: Krell et al. 2021 (packing without cross-contamination).
 """
@@ -28,10 +28,10 @@ POOL = 50  # batches' worth of conversations that are sorted by length together
 
 @dataclass(frozen=True)
 class Batch:
-    """ids (B, T) int64; loss_mask (B, T) bool, True where a token is a target; tokens: real ones, without padding.
+    """ids (B, T) int64; loss_mask (B, T) bool, True where a token is a target.
 
-    positions (B, T) int64 and mask (B, 1, T, T) bool are None for padded rows, where 0, 1, 2, ... and plain causal
-    attention do.
+    tokens: number of real tokens, without padding. positions (B, T) int64 and mask (B, 1, T, T)
+    bool are None for padded rows: the model's own positions and causal attention serve there.
     """
 
     ids: torch.Tensor
@@ -41,8 +41,11 @@ class Batch:
     mask: torch.Tensor | None = None
 
     def to(self, device):
-        moved = (None if part is None else part.to(device) for part in (self.positions, self.mask))
-        return Batch(self.ids.to(device), self.loss_mask.to(device), self.tokens, *moved)
+        def moved(part):
+            return None if part is None else part.to(device)
+
+        return Batch(moved(self.ids), moved(self.loss_mask), self.tokens,
+                     moved(self.positions), moved(self.mask))
 
     @property
     def padding(self):
@@ -50,8 +53,11 @@ class Batch:
         return 1 - self.tokens / self.ids.numel()
 
 
-def fit(rendered, block_size):
-    """A conversation's longest beginning of whole turns within block_size tokens, or None if no answer fits."""
+def truncate(rendered, block_size):
+    """A conversation's longest beginning of whole turns within block_size tokens.
+
+    None if not even the first answer fits.
+    """
     ids, mask = rendered.ids, rendered.loss_mask
     if len(ids) <= block_size:
         return rendered
@@ -60,15 +66,22 @@ def fit(rendered, block_size):
 
 
 def cut_text(rendered, block_size):
-    """Pieces of a long document, at most block_size tokens each; a piece starts with the last token before it."""
-    starts = range(0, max(1, len(rendered.ids) - 1), block_size - 1)
-    return [Rendered(rendered.ids[i:i + block_size], [0] + rendered.loss_mask[i + 1:i + block_size]) for i in starts]
+    """Pieces of a long document, at most block_size tokens each.
+
+    A piece starts with the last token of the piece before, so that every token is a target once.
+    """
+    pieces = []
+    for start in range(0, max(1, len(rendered.ids) - 1), block_size - 1):
+        end = start + block_size
+        pieces.append(Rendered(rendered.ids[start:end], [0] + rendered.loss_mask[start + 1:end]))
+    return pieces
 
 
 def prepare(records, tokenizer, block_size):
-    """Rendered examples of records that fit the context, and a line for each way in which something was left out.
+    """Rendered examples that fit the context, and a line for each way in which something was cut.
 
-    Plain text is cut into pieces; a conversation keeps the first turns that fit, or is left out if none does.
+    Plain text is cut into pieces; a conversation keeps the first turns that fit, or is left out if
+    none does.
     """
     examples, cut, left_out = [], [], []
     for record in records:
@@ -76,27 +89,28 @@ def prepare(records, tokenizer, block_size):
         if isinstance(record.item, str):
             examples += cut_text(rendered, block_size)
             continue
-        fitted = fit(rendered, block_size)
-        if fitted is None:
+        truncated = truncate(rendered, block_size)
+        if truncated is None:
             left_out.append(record.source)
             continue
-        examples.append(fitted)
-        if len(fitted.ids) < len(rendered.ids):
+        examples.append(truncated)
+        if len(truncated.ids) < len(rendered.ids):
             cut.append(record.source)
+
     notes = []
     if cut:
-        notes.append(f"{len(cut)} conversations are longer than the context of {block_size} tokens and keep only the "
-                     f"first turns that fit, the first: {cut[0]}")
+        notes.append(f"{len(cut)} conversations are longer than the context of {block_size} tokens "
+                     f"and keep only the first turns that fit, the first: {cut[0]}")
     if left_out:
-        notes.append(f"{len(left_out)} conversations are left out: their first answer does not end within "
-                     f"{block_size} tokens, the first: {left_out[0]}")
+        notes.append(f"{len(left_out)} conversations are left out: their first answer does not end "
+                     f"within {block_size} tokens, the first: {left_out[0]}")
     return examples, notes
 
 
 def length_buckets(lengths, batch_size, rng):
-    """One epoch: lists of indices, `batch_size` in each (fewer in the last of a pool), similar lengths together.
+    """One epoch: lists of `batch_size` indices with similar lengths (the last of a pool has fewer).
 
-    lengths: list of int; rng: random.Random, which decides the order. Every index occurs exactly once.
+    lengths: list of int; rng: random.Random, which decides the order. Each index occurs once.
     """
     order = list(range(len(lengths)))
     rng.shuffle(order)
@@ -109,7 +123,7 @@ def length_buckets(lengths, batch_size, rng):
 
 
 def pad(examples):
-    """Rows of their own, filled up at the right to the longest of them."""
+    """A Batch in which each example has a row, filled up at the right to the longest."""
     width = max(len(example.ids) for example in examples)
     ids = torch.zeros(len(examples), width, dtype=torch.int64)
     loss_mask = torch.zeros(len(examples), width, dtype=torch.bool)
@@ -122,12 +136,14 @@ def pad(examples):
 def pack_rows(lengths, block_size):
     """Lists of indices that share a row: the longest first, each to the emptiest row.
 
-    There are as many rows as leave the fewest slots empty, from the fewest that could do to twice as many, which
-    always do: 32 examples of 40 tokens fill 8 rows of 160, while 6 rows of 240 would leave a ninth empty.
+    The number of rows is the one that leaves the fewest slots empty. Tried are all numbers from the
+    fewest that could hold the tokens to twice as many, which always do. For example, 32 examples of
+    40 tokens fill 8 rows of 160, while 6 rows of 240 would leave a ninth of the slots empty.
     ValueError if a length exceeds block_size.
     """
     if max(lengths) > block_size:
-        raise ValueError(f"an example of {max(lengths)} tokens does not fit a row of {block_size}; fit it first")
+        raise ValueError(f"an example of {max(lengths)} tokens does not fit a row of {block_size}; "
+                         "truncate it first")
     longest_first = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     fewest, layouts = -(-sum(lengths) // block_size), []
     for n_rows in range(fewest, 2 * fewest + 1):
@@ -142,12 +158,13 @@ def pack_rows(lengths, block_size):
 
 
 def pack(examples, block_size):
-    """Shared rows of at most block_size tokens, with positions and attention kept apart."""
+    """A Batch of shared rows of at most block_size tokens, each example isolated from the others."""
     rows = pack_rows([len(example.ids) for example in examples], block_size)
-    joined = [Rendered([token for i in row for token in examples[i].ids],
-                       [flag for i in row for flag in examples[i].loss_mask]) for row in rows]
-    padded = pad(joined)
-    document = torch.full(padded.ids.shape, -1)  # (B, T): which example a token belongs to, -1 for padding
+    padded = pad([
+        Rendered([token for i in row for token in examples[i].ids],
+                 [flag for i in row for flag in examples[i].loss_mask])
+        for row in rows])
+    document = torch.full(padded.ids.shape, -1)  # (B, T): a token's example, -1 for padding
     positions = torch.zeros_like(padded.ids)
     for r, row in enumerate(rows):
         start = 0
@@ -158,23 +175,31 @@ def pack(examples, block_size):
             start = end
     same = document[:, :, None] == document[:, None, :]  # (B, T) -> (B, T, T)
     mask = same.tril()[:, None]  # (B, T, T) -> (B, 1, T, T)
-    loss_mask = padded.loss_mask & (positions > 0)  # an example's first token has nothing to be predicted from
+    loss_mask = padded.loss_mask & (positions > 0)  # nothing predicts an example's first token
     return Batch(padded.ids, loss_mask, padded.tokens, positions, mask)
 
 
 def step_batches(examples, batch_size, seed, *, accumulate=1, block_size=None, start=0):
-    """What each optimizer step sees, without end: lists of `accumulate` batches (fewer if there are fewer examples).
+    """What each optimizer step sees, without end: a list of micro-batches for each step.
 
-    examples: list of Rendered; batch_size: conversations in a step; accumulate: pieces that a step is cut into.
-    block_size: if given, examples are packed into rows of this many tokens; else each has a row of its own.
-    start: the first step wanted. Steps depend on nothing but the arguments, so training can go on anywhere.
+    examples: list of Rendered. batch_size: conversations in a step. accumulate: micro-batches that
+    a step is cut into (fewer if it has fewer examples). block_size: if given, examples are packed
+    into rows of this many tokens; else each has its own row. start: the first step wanted; a step
+    depends on nothing but the arguments, so training can continue anywhere.
     Raises ValueError if there is nothing to make a step of.
     """
     if not examples or batch_size < 1 or accumulate < 1:
-        raise ValueError(f"a step needs examples, and batch_size and accumulate of at least 1; "
-                         f"got {len(examples)} examples, batch_size={batch_size}, accumulate={accumulate}")
+        raise ValueError(
+            f"a step needs examples, and batch_size and accumulate of at least 1; "
+            f"got {len(examples)} examples, batch_size={batch_size}, accumulate={accumulate}")
     lengths = [len(example.ids) for example in examples]
-    epochs = (length_buckets(lengths, batch_size, random.Random(f"{seed} epoch {epoch}")) for epoch in count())
-    for chosen in islice((batch for epoch in epochs for batch in epoch), start, None):
-        pieces = [[examples[i] for i in chosen[piece::accumulate]] for piece in range(accumulate)]
-        yield [pack(piece, block_size) if block_size else pad(piece) for piece in pieces if piece]
+    for chosen in islice(chosen_for_steps(lengths, batch_size, seed), start, None):
+        parts = [chosen[part::accumulate] for part in range(accumulate)]
+        parts = [[examples[i] for i in part] for part in parts if part]
+        yield [pack(part, block_size) if block_size else pad(part) for part in parts]
+
+
+def chosen_for_steps(lengths, batch_size, seed):
+    """Indices of the examples in each step, epoch after epoch without end."""
+    for epoch in count():
+        yield from length_buckets(lengths, batch_size, random.Random(f"{seed} epoch {epoch}"))

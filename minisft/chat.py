@@ -1,9 +1,10 @@
-"""Talk to a model: a conversation of many turns, each answer shown as it is made.
+"""Talk to a model: a conversation of many turns, each answer shown while it is generated.
 
     python -m minisft.chat --model checkpoints/run-1
     python -m minisft.chat --model checkpoints/run-1 --prompt "What is the opposite of hot?"
 
-The conversation is rendered by the same function as in training, so a model sees what it was tuned on.
+The conversation is rendered by the same function as in training, so the model sees the format on
+which it was tuned.
 """
 
 import codecs
@@ -14,23 +15,34 @@ import torch
 
 from minisft.config import at_least, option, parse
 from minisft.conversation import Conversation, Message, render_prompt
-from minisft.evaluate import pick_device
+from minisft.device import device_option, pick_device
 from minisft.generate import Sampling, generate_steps
 from minisft.models import open_chosen
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN
 
+WELCOME = """\
+Ask something. /new starts a new conversation, /quit (or Ctrl-D) ends.
+A model tuned on the shipped data knows only its small town. Try one of these:
+    Hello, I am Mia.
+    What is cat in Chinese?
+    Say it backwards: red, owl, saw"""
+
 
 @dataclass(frozen=True)
 class ChatConfig:
-    model: str = option("", "a run folder or file, a GPT-2 or PEFT folder; by default the newest run in checkpoints/")
+    model: str = option(
+        "", "a run folder or file, a GPT-2 or PEFT folder; by default the newest run in "
+        "checkpoints/")
     prompt: str = option("", "ask this, print the answer, and end")
     system: str = option("", "system message")
     max_new_tokens: int = option(200, "longest answer, in tokens")
-    temperature: float = option(0.0, "0 always takes the likeliest token; 1 samples as the model predicts")
-    top_k: int = option(0, "sample among this many likeliest tokens; 0 is all")
-    top_p: float = option(1.0, "sample among the likeliest tokens whose probabilities reach this sum")
+    temperature: float = option(
+        0.0, "0 always takes the most likely token; 1 samples as the model predicts")
+    top_k: int = option(0, "sample among this many most likely tokens; 0 is all")
+    top_p: float = option(
+        1.0, "sample among the most likely tokens whose probabilities reach this sum")
     seed: int = option(0, "random seed of sampling")
-    device: str = option("auto", "auto, cpu, cuda, mps, ...: where to compute; auto takes a GPU if there is one")
+    device: str = device_option()
 
     def __post_init__(self):
         at_least(self, max_new_tokens=1)
@@ -41,28 +53,33 @@ class ChatConfig:
 
 
 def answer_stream(model, tokenizer, messages, config, generator):
-    """Yield pieces of the next answer's text, and None at last if it was cut. messages: list of Message that ends with
-    the user's.
+    """Yield the next answer's text piece by piece, and None at the end if the answer was cut.
 
-    ValueError if the conversation leaves no room in the model's context.
+    messages: list of Message; the last one is the user's. ValueError if the conversation leaves no
+    room in the model's context.
     """
     stop = tokenizer.special(END_OF_TURN), tokenizer.special(END_OF_TEXT)
     prompt = render_prompt(Conversation(tuple(messages)), tokenizer)
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may end in the next token
-    for step in generate_steps(model, [prompt], config.max_new_tokens, stop, config.sampling(), generator):
-        if not tokenizer.is_special(step[0]):
-            yield decoder.decode(tokenizer.decode_bytes([step[0]]))
+    steps = generate_steps(
+        model, [prompt], config.max_new_tokens, stop, config.sampling(), generator)
+
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end inside a character
+    for step in steps:
+        token = step[0]
+        if not tokenizer.is_special(token):
+            yield decoder.decode(tokenizer.decode_bytes([token]))
     yield decoder.decode(b"", final=True)
-    if step[0] not in stop:
+    if token not in stop:
         yield None
 
 
 def respond(model, tokenizer, messages, config, generator):
-    """Print an answer as it comes and return its text."""
+    """Print an answer while it is generated, and return its text."""
     pieces = []
     for piece in answer_stream(model, tokenizer, messages, config, generator):
         if piece is None:
-            print(f"\n(cut: longer than --max-new-tokens {config.max_new_tokens} or the model's context)", end="")
+            print(f"\n(cut: longer than --max-new-tokens {config.max_new_tokens} "
+                  "or the model's context)", end="")
         else:
             pieces.append(piece)
             print(piece, end="", flush=True)
@@ -71,14 +88,17 @@ def respond(model, tokenizer, messages, config, generator):
 
 
 def start(config):
-    """The first messages: the system message, if there is one."""
+    """The messages at the start: the system message, if there is one."""
     return [Message("system", config.system)] if config.system else []
 
 
 def converse(model, tokenizer, config, generator):
-    """Read questions until the input ends. What the model cannot take is said, and the conversation goes on."""
-    print("Ask something. /new starts a new conversation, /quit (or Ctrl-D) ends. A model of the shipped data knows\n"
-          "only its small town; try: Hello, I am Mia. Or: What is cat in Chinese? Or: Say it backwards: red, owl, saw")
+    """Read questions and print answers until the input ends.
+
+    A question that the model cannot take is refused with the reason, and the conversation
+    continues.
+    """
+    print(WELCOME)
     messages = start(config)
     while True:
         try:
@@ -86,6 +106,7 @@ def converse(model, tokenizer, config, generator):
         except EOFError:
             print()
             return
+
         if line in ("/quit", "/exit"):
             return
         if line == "/new":
@@ -93,11 +114,13 @@ def converse(model, tokenizer, config, generator):
             continue
         if not line:
             continue
+
         try:
             question = Message("user", line)
             text = respond(model, tokenizer, [*messages, question], config, generator)
         except ValueError as error:
-            print(f"This cannot be answered: {error}. Ask less at once, or start anew with /new.")
+            print(f"This cannot be answered: {error}. "
+                  "Ask something shorter, or start a new conversation with /new.")
             continue
         if text.strip():
             messages += [question, Message("assistant", text)]
@@ -106,7 +129,7 @@ def converse(model, tokenizer, config, generator):
 
 
 def main(argv=None):
-    config = parse(ChatConfig, argv, "chat", "Talk to a tuned model.")
+    config = parse(ChatConfig, argv, "python -m minisft.chat", "Talk to a tuned model.")
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -115,7 +138,8 @@ def main(argv=None):
         model.to(pick_device(config.device))
         generator = torch.Generator(model.device).manual_seed(config.seed)
         if config.prompt:
-            respond(model, tokenizer, [*start(config), Message("user", config.prompt)], config, generator)
+            messages = [*start(config), Message("user", config.prompt)]
+            respond(model, tokenizer, messages, config, generator)
         else:
             converse(model, tokenizer, config, generator)
     except (ValueError, OSError) as error:

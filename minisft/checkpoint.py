@@ -1,10 +1,11 @@
-"""Files that hold a model or a training in progress: written whole or not at all, read without running their code.
+"""Files that hold a model or a training: written whole or not at all, and unable to run code.
 
     model.pt    a model to use: config, weights, and the tokenizer it was trained with
-    state.pt    a training to go on with: weights, optimizer, step, random state, settings
+    state.pt    a training to continue: weights, optimizer, step, random state, settings
 
-A file is written beside its place, forced to the disk, and renamed over the old one: a reader finds the old file or
-the new one, never half of either. Reading uses torch's `weights_only=True`, so a file cannot run code.
+A file is written beside its place, forced to the disk, and renamed over the old one. A reader finds
+the old file or the new one, never half of either. Reading uses torch's `weights_only=True`, so a
+file cannot run code.
 """
 
 import io
@@ -21,7 +22,7 @@ MODEL, STATE = "minisft model 1", "minisft training state 1"
 
 
 def write_atomically(path, content):
-    """Write bytes so that, whatever moment the power goes, `path` holds all of the old or all of the new content."""
+    """Write bytes so that `path` holds all of the old or all of the new content at any moment."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing")
@@ -30,7 +31,7 @@ def write_atomically(path, content):
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    if os.name == "posix":  # a folder can be forced to the disk too, and only then is the new name safe
+    if os.name == "posix":  # the new name is safe only once the folder is on the disk too
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -40,13 +41,16 @@ def write_atomically(path, content):
 
 def write_file(path, kind, content):
     """Write tensors and plain values as a file of some kind."""
-    buffer = io.BytesIO()  # not straight to the file: torch would put the file's name into the bytes
+    buffer = io.BytesIO()  # not the file itself: torch would write the file's name into the bytes
     torch.save({"kind": kind, **content}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
 def read_file(path, *kinds):
-    """The content of a file of one of these kinds, as "kind" says; ValueError if it is missing, damaged, or another."""
+    """The content of a file whose "kind" is one of these.
+
+    ValueError if it is missing, damaged, or of another kind.
+    """
     path, expected = Path(path), " or ".join(map(repr, kinds))
     if not path.is_file():
         raise ValueError(f"{path} does not exist; expected a file of kind {expected}")
@@ -54,26 +58,34 @@ def read_file(path, *kinds):
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch answers damage with almost any
         what = type(error).__name__
-        raise ValueError(f"{path} is not a file that minisft wrote, or it is damaged ({what})") from None
-    found = content.get("kind", "another program's file") if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path} is not a file that minisft wrote, or it is damaged "
+                         f"({what})") from None
+    if isinstance(content, dict):
+        found = content.get("kind", "another program's file")
+    else:
+        found = type(content).__name__
     if found not in kinds:
         raise ValueError(f"{path} holds {found!r}, expected {expected}")
     return content
 
 
 def save_model(path, model, tokenizer, dtype=None):
-    """Write a model with its config and tokenizer into one file; dtype: of the weights on disk, by default their own.
+    """Write a model with its config and tokenizer into one file.
 
-    Read again they are float32, whatever they were on disk. ValueError for a model to which a method was added.
+    dtype: of the weights on disk, by default their own; loading makes them float32 in any case.
+    ValueError for a model to which a method was added.
     """
     if getattr(model, "peft_config", None) is not None:
-        raise ValueError("a method was added to this model: save_delta keeps it, remove_peft takes it off")
-    weights = {name: weight.to(dtype or weight.dtype) for name, weight in _on_cpu(model.state_dict()).items()}
-    write_file(path, MODEL, {"config": asdict(model.config), "weights": weights, "tokenizer": tokenizer.to_dict()})
+        raise ValueError("a method was added to this model: save_delta keeps it, remove_peft takes "
+                         "it off")
+    weights = {name: weight.to(dtype or weight.dtype)
+               for name, weight in _on_cpu(model.state_dict()).items()}
+    write_file(path, MODEL, {"config": asdict(model.config), "weights": weights,
+                             "tokenizer": tokenizer.to_dict()})
 
 
 def load_model(path):
-    """Read a file that `save_model` wrote, or the model.pt of a folder: (model in evaluation mode, tokenizer).
+    """(model in evaluation mode, tokenizer) of a file that `save_model` wrote, or of a folder's model.pt.
 
     ValueError if the file is missing, damaged, or something else.
     """
@@ -93,7 +105,7 @@ def model_in(content, path):
 
 
 def save_state(path, model, optimizer, step, settings):
-    """Write all that `load_state` needs. settings: plain values that say which training this is, and its history."""
+    """Write all that `restore` needs; settings: plain values that say which training this is."""
     write_file(path, STATE, {
         "weights": _on_cpu(model.state_dict()), "optimizer": optimizer.state_dict(), "step": step,
         "settings": settings, "cpu_random": torch.get_rng_state(),
@@ -102,12 +114,12 @@ def save_state(path, model, optimizer, step, settings):
 
 
 def read_state(path):
-    """The content of a file that `save_state` wrote; ValueError if it is missing, damaged, or something else."""
+    """The content of a file that `save_state` wrote; ValueError if it is missing or damaged."""
     return read_file(path, STATE)
 
 
 def restore(state, model, optimizer):
-    """Put a state back: weights, optimizer and random generators. Returns the number of steps done.
+    """Restore weights, optimizer and random generators. Returns the number of steps done.
 
     ValueError if the state belongs to a model of other shapes.
     """
@@ -117,7 +129,8 @@ def restore(state, model, optimizer):
         raise ValueError(f"the saved training belongs to another model: {error}") from None
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["cpu_random"])
-    if torch.cuda.is_available() and len(state["cuda_random"]) == torch.cuda.device_count():
+    same_gpus = len(state["cuda_random"]) == torch.cuda.device_count()
+    if torch.cuda.is_available() and same_gpus:
         torch.cuda.set_rng_state_all(state["cuda_random"])
     return state["step"]
 

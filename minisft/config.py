@@ -1,38 +1,31 @@
 """Settings as frozen dataclasses, and command-line flags made from them.
 
-A field becomes a flag: `batch_size: int = option(32, "conversations in a step")` is `--batch-size N`, with that help
-and default. A tuple takes several values, a bool takes none. What a field's type cannot say, `__post_init__` checks.
+A field becomes a flag: `batch_size: int = option(32, "conversations in a step")` is
+`--batch-size N`, with that help and default. A tuple takes several values, a bool takes none. What a
+field's type cannot say, `__post_init__` checks.
 """
 
 import argparse
 import dataclasses
 import difflib
-import os
 import types
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def shipped(name):
-    """Path of a file that ships with the project, as seen from the current folder."""
-    return os.path.relpath(ROOT / name)
 
 
 def option(default, help, choices=None, metavar="FILE"):
-    """A field with a help line; the help line says the unit. metavar: what stands for the values of a tuple."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
+    """A field with a help line, which says the unit. metavar: stands for the values of a tuple."""
+    metadata = {"help": help, "choices": choices, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a wrong flag is answered with the nearest right one."""
+    """argparse, but a wrong flag is answered with the nearest correct one."""
 
     def parse_args(self, args=None, namespace=None):
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]
             near = difflib.get_close_matches(unknown[0].split("=")[0], flags, n=1)
-            hint = f"did you mean {near[0]}?" if near else "see --help for the flags there are"
+            hint = f"did you mean {near[0]}?" if near else "--help lists all flags"
             self.error(f"unknown argument {unknown[0]}: {hint}")
         return known
 
@@ -42,24 +35,28 @@ def _flag(field):
     help, choices = field.metadata["help"], field.metadata["choices"]
     if field.type is bool:
         return {"action": "store_true", "help": help}
-    kind, several = field.type, False
-    if isinstance(kind, types.UnionType):  # int | None
-        kind = kind.__args__[0]
-    elif kind is tuple:
-        kind, several = str, True
-    shown = " ".join(field.default) if several else field.default
-    default = f" (default: {shown})" if shown not in ("", None) else ""
-    metavar = None if choices else field.metadata["metavar"] if several else {str: "TEXT", int: "N", float: "X"}[kind]
-    taken = {"action": "extend", "nargs": "+", "default": None} if several else {"default": field.default}
-    return {"type": kind, "choices": choices, "metavar": metavar, "help": (help + default).replace("%", "%%"), **taken}
+    several = field.type is tuple
+    if several:
+        kind, shown, metavar = str, " ".join(field.default), field.metadata["metavar"]
+    else:
+        is_optional = isinstance(field.type, types.UnionType)  # int | None
+        kind = field.type.__args__[0] if is_optional else field.type
+        shown, metavar = field.default, {str: "TEXT", int: "N", float: "X"}[kind]
+    if shown not in ("", None):
+        help += f" (default: {shown})"
+    arguments = {"type": kind, "choices": choices, "metavar": None if choices else metavar,
+                 "help": help.replace("%", "%%")}
+    if several:
+        return arguments | {"action": "extend", "nargs": "+", "default": None}
+    return arguments | {"default": field.default}
 
 
 def parse(cls, argv, prog, description, positional=()):
-    """A `cls` from command-line arguments; a wrong one ends the program with what to do instead.
+    """A `cls` from command-line arguments; a wrong one ends the program and says what to do.
 
-    positional: names of the fields that stand without a flag.
+    prog: the command as one types it. positional: names of the fields that stand without a flag.
     """
-    parser = _Parser(prog=f"python -m minisft.{prog}", description=description, allow_abbrev=False)
+    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
     for field in dataclasses.fields(cls):
         if field.name in positional:
             parser.add_argument(field.name, help=field.metadata["help"])
@@ -67,8 +64,8 @@ def parse(cls, argv, prog, description, positional=()):
             parser.add_argument("--" + field.name.replace("_", "-"), **_flag(field))
     values = vars(parser.parse_args(argv))
     try:
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-                      if value is not None})
+        return cls(**{name: tuple(value) if isinstance(value, list) else value
+                      for name, value in values.items() if value is not None})
     except ValueError as error:
         parser.error(str(error))
 
@@ -76,35 +73,47 @@ def parse(cls, argv, prog, description, positional=()):
 def at_least(settings, **least):
     """ValueError if a field is below its least value; None passes."""
     for name, value in least.items():
-        if getattr(settings, name) is not None and not getattr(settings, name) >= value:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(settings, name)}")
+        given = getattr(settings, name)
+        if given is not None and not given >= value:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {value}, got {given}")
 
 
 def from_assignments(cls, words):
-    """A `cls` from words such as "r=4" or "targets=attn.c_attn,mlp.c_fc"; ValueError says which settings there are.
+    """A `cls` from words such as "r=4" or "targets=attn.c_attn,mlp.c_fc".
 
-    >>> from_assignments(dataclasses.make_dataclass("Example", [("r", int, 8), ("deep", bool, False)]), ["deep=yes"])
+    ValueError for a wrong one lists all settings.
+
+    >>> Example = dataclasses.make_dataclass("Example", [("r", int, 8), ("deep", bool, False)])
+    >>> from_assignments(Example, ["deep=yes"])
     Example(r=8, deep=True)
     """
     fields, values = {field.name: field for field in dataclasses.fields(cls)}, {}
-    readers = {bool: {"yes": True, "no": False}.__getitem__, tuple: lambda text: tuple(text.split(","))}
-    known = ", ".join(f"{name}={_plain(field.default)}" for name, field in fields.items())
     for word in words:
         name, equals, text = word.partition("=")
         if name not in fields or not equals:
+            known = ", ".join(f"{name}={_written(field.default)}" for name, field in fields.items())
             meaning = cls.__doc__.splitlines()[0]
-            raise ValueError(f"{word!r} is none of the settings there are: {known} ({meaning})")
+            raise ValueError(f"{word!r} is none of the settings: {known} ({meaning})")
         if name in values:
-            raise ValueError(f"{name} is set twice, to {_plain(values[name])} and to {text}; leave one out")
+            raise ValueError(f"{name} is set twice, to {_written(values[name])} and to {text}; "
+                             "leave one out")
         try:
-            values[name] = readers.get(fields[name].type, fields[name].type)(text)
+            values[name] = _read(fields[name].type, text)
         except (KeyError, ValueError):
-            raise ValueError(f"{name} cannot be {text!r}; a setting looks like {name}={_plain(fields[name].default)}"
-                             ) from None
+            example = f"{name}={_written(fields[name].default)}"
+            raise ValueError(f"{name} cannot be {text!r}; a setting looks like {example}") from None
     return cls(**values)
 
 
-def _plain(value):
-    """A setting as it is written after the equals sign."""
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else (
-        ",".join(value) if isinstance(value, tuple) else str(value))
+def _read(kind, text):
+    """The value of a setting that is written like this."""
+    if kind is bool:
+        return {"yes": True, "no": False}[text]
+    return tuple(text.split(",")) if kind is tuple else kind(text)
+
+
+def _written(value):
+    """A setting as one writes it after the equals sign."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(value) if isinstance(value, tuple) else str(value)

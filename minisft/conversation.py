@@ -1,13 +1,17 @@
-"""A conversation, and how it becomes tokens: ids and loss mask are appended in one and the same call.
+"""A conversation, and how it becomes tokens: ids and loss mask are appended in the same call.
 
-    <|endoftext|> <|user|> Hi. <|end|> <|assistant|> Hello. <|end|> <|user|> ... <|end|> <|assistant|> ... <|end|>
-         0           0      0     0          0          1      1        0              0          1      1
+    <|endoftext|> <|user|> Hi. <|end|> <|assistant|> Hello. <|end|>
+          0          0      0     0          0          1      1
+                  <|user|> ... <|end|> <|assistant|>  ...   <|end|>
+                     0      0     0          0          1      1
 
-The mask is 1 on every token of every assistant turn, its end token included, and 0 elsewhere: the role tag is given
-to the model, not asked of it. Turns are encoded apart from each other, so no merge crosses a border and a role
-marker typed by a user stays text.
+The mask is 1 on every token of every assistant turn, its end token included, and 0 elsewhere. The
+role tag is given to the model, so the model does not learn to predict it. Each turn is encoded on
+its own: no merge crosses the border between two turns, and a role tag that a user types stays plain
+text.
 
-Notes: 指令格式 (instruction formats) and 多轮对话数据的高效训练 (training efficiently on multi-turn dialogue).
+Notes: 指令格式 (instruction formats) and 多轮对话数据的高效训练 (training efficiently on multi-turn
+dialogue).
 """
 
 from dataclasses import dataclass
@@ -24,50 +28,26 @@ class Message:
     content: str
 
     def __post_init__(self):
-        if self.role not in ROLES:
-            raise ValueError(f"unknown role {short(self.role)}: expected one of {', '.join(ROLES)}")
-        if not isinstance(self.content, str):
-            raise ValueError(f"the {self.role} content is {type(self.content).__name__}, expected text")
-        if not self.content.strip():
-            raise ValueError(f"the {self.role} content is empty, expected text")
-        try:
-            check_text(self.content)
-        except ValueError as error:
-            raise ValueError(f"the {self.role} content has a {error}") from None
+        _check_message(self.role, self.content)
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in turn: an optional system message, then user, assistant, user, ..."""
+    """A tuple of Message: an optional system message, then user, assistant, user, ..."""
 
     messages: tuple
 
     def __post_init__(self):
-        roles = [message.role for message in self.messages]
-        turns = roles[1:] if roles[:1] == ["system"] else roles
-        if not turns:
-            raise ValueError("the conversation has no user message; expected user, assistant, ...")
-        for number, (role, expected) in enumerate(zip(turns, ("user", "assistant") * len(turns)), 1):
-            if role != expected:
-                raise ValueError(f"turn {number} is by {role}, expected {expected}: after an optional system message "
-                                 "user and assistant alternate, user first")
+        _check_order([message.role for message in self.messages])
 
     @classmethod
     def from_messages(cls, messages):
-        """From [{"role": ..., "content": ...}, ...]; ValueError says which message is wrong and how."""
+        """From [{"role": ..., "content": ...}, ...]; ValueError names the message that is wrong."""
         if not isinstance(messages, (list, tuple)):
-            raise ValueError(f"messages is {type(messages).__name__}, expected a list of role and content")
-        checked = []
-        for number, message in enumerate(messages, 1):
-            if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-                raise ValueError(f"message {number} must be an object with role and content, got {short(message)}")
-            if not isinstance(message["role"], str):
-                raise ValueError(f"message {number}: role is {type(message['role']).__name__}, expected text")
-            try:
-                checked.append(Message(message["role"], message["content"]))
-            except ValueError as error:
-                raise ValueError(f"message {number}: {error}") from None
-        return cls(tuple(checked))
+            raise ValueError(
+                f"messages is {type(messages).__name__}, expected a list of role and content")
+        return cls(tuple(
+            _read_message(number, message) for number, message in enumerate(messages, 1)))
 
     def to_messages(self):
         return [{"role": message.role, "content": message.content} for message in self.messages]
@@ -75,7 +55,7 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Rendered:
-    """ids: list of int; loss_mask: list of 0 and 1, equally long; loss_mask[i] is 1 where token i is a target."""
+    """ids: list of int; loss_mask: list of 0 and 1, equally long; 1 where the token is a target."""
 
     ids: list
     loss_mask: list
@@ -85,7 +65,8 @@ class _Builder:
     """Appends ids and mask together, so that they cannot disagree."""
 
     def __init__(self):
-        self.ids, self.loss_mask = [], []
+        self.ids = []
+        self.loss_mask = []
 
     def add(self, ids, supervised):
         self.ids.extend(ids)
@@ -97,31 +78,76 @@ def render(conversation, tokenizer):
 
     >>> from minisft.tokenizer import Tokenizer
     >>> tokenizer = Tokenizer([bytes([byte]) for byte in range(256)])
-    >>> hello = Conversation.from_messages([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    >>> hello = Conversation((Message("user", "a"), Message("assistant", "b")))
     >>> render(hello, tokenizer)
     Rendered(ids=[256, 258, 97, 260, 259, 98, 260], loss_mask=[0, 0, 0, 0, 0, 1, 1])
     """
     out = _Builder()
     out.add([tokenizer.special(END_OF_TEXT)], supervised=False)
     for message in conversation.messages:
-        out.add([tokenizer.special(ROLES[message.role])], supervised=False)
         supervised = message.role == "assistant"
+        out.add([tokenizer.special(ROLES[message.role])], supervised=False)
         out.add(tokenizer.encode(message.content), supervised)
         out.add([tokenizer.special(END_OF_TURN)], supervised)
     return Rendered(out.ids, out.loss_mask)
 
 
 def render_prompt(conversation, tokenizer):
-    """Ids up to the place where the assistant speaks next; the last message must not be the assistant's."""
+    """Ids up to the place where the assistant's next answer begins, its role tag included.
+
+    ValueError if the last message is the assistant's.
+    """
     if conversation.messages[-1].role == "assistant":
-        raise ValueError("the last message is the assistant's own; nothing is left to answer")
+        raise ValueError(
+            "the last message is the assistant's own; nothing is left to answer")
     return render(conversation, tokenizer).ids + [tokenizer.special(ROLES["assistant"])]
 
 
 def render_text(text, tokenizer):
-    """A document of plain text (pre-training): every token but the first is a target, the end token included."""
+    """A plain document (pre-training): every token but the first is a target, the last included."""
     end = [tokenizer.special(END_OF_TEXT)]
     out = _Builder()
     out.add(end, supervised=False)
     out.add(tokenizer.encode(text) + end, supervised=True)
     return Rendered(out.ids, out.loss_mask)
+
+
+def _check_message(role, content):
+    """ValueError unless the role is known and the content is text that can be encoded."""
+    if role not in ROLES:
+        raise ValueError(f"unknown role {short(role)}: expected one of {', '.join(ROLES)}")
+    if not isinstance(content, str):
+        raise ValueError(f"the {role} content is {type(content).__name__}, expected text")
+    if not content.strip():
+        raise ValueError(f"the {role} content is empty, expected text")
+    try:
+        check_text(content)
+    except ValueError as error:
+        raise ValueError(f"the {role} content has a {error}") from None
+
+
+def _check_order(roles):
+    """ValueError unless the roles are: an optional system, then user, assistant, user, ..."""
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if not turns:
+        raise ValueError("the conversation has no user message; expected user, assistant, ...")
+    for index, role in enumerate(turns):
+        expected = "user" if index % 2 == 0 else "assistant"
+        if role != expected:
+            raise ValueError(
+                f"turn {index + 1} is by {role}, expected {expected}: after an optional system "
+                "message user and assistant alternate, user first")
+
+
+def _read_message(number, message):
+    """A Message of {"role": ..., "content": ...}; ValueError names it by its number."""
+    if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+        raise ValueError(
+            f"message {number} must be an object with role and content, got {short(message)}")
+    role = message["role"]
+    if not isinstance(role, str):
+        raise ValueError(f"message {number}: role is {type(role).__name__}, expected text")
+    try:
+        return Message(role, message["content"])
+    except ValueError as error:
+        raise ValueError(f"message {number}: {error}") from None

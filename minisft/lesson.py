@@ -1,184 +1,215 @@
-"""What every lesson needs beside its experiment: a fast mode, a place for its figure and numbers, and fair arms.
+"""What every lesson shares: how it is run, what it writes, and how it says what came out.
 
-    python lessons/03_first_sft.py           the published experiment; writes lessons/results/03_first_sft.{png,json}
-    python lessons/03_first_sft.py --fast    the same code on a small scale, to see it run; writes to a temporary folder
+    lesson = Lesson("24_lora")
+    numbers = lesson.run(experiment)                  plain values
+    plots.arms(lesson.figure("24_lora.png"), ...)
+    lesson.conclude(numbers, claims, predictions)     prints the verdicts, writes the results
 
-An arm is fair if it has a learning rate of its own: `measure` chooses it from a grid on questions held back from the
-training rows, and reports other questions, with other seeds.
+A lesson runs as a script, as cells in an editor, or as a notebook:
+
+    python lessons/24_lora.py              the whole experiment; results go to lessons/mine
+    python lessons/24_lora.py --fast       the same code on a small scale, in seconds
+    MINISFT_FAST=1                         the same where there is no command line
+
+Only --publish writes to lessons/results. A verdict is one of three. A claim about an effect *holds*
+if all of its 95% interval lies within the bounds of the claim, it *fails* if all of it lies outside,
+and it is *undecided* if the interval crosses a bound.
 """
 
+import inspect
 import json
-import random
+import math
+import os
+import platform
 import sys
 import tempfile
+import textwrap
+import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
 
-from minisft.checkpoint import load_model, write_atomically
-from minisft.config import ROOT, shipped
-from minisft.conversation import Conversation
-from minisft.evaluate import answer_all, paired_bootstrap
-from minisft.peft import add_peft
-from minisft.records import Record, read_records, render_record
-from minisft.train import TRAIN_FILES, tune
-from minisft.world.facts import RESIDENTS
+from minisft.checkpoint import write_atomically
+from minisft.config import at_least, option, parse
+from minisft.shipped import ROOT, shipped
 
-SHORT = ("arithmetic", "classification", "count", "first", "last", "opposite", "to_chinese", "to_english")
-T_975 = {2: 12.706, 5: 2.776, 8: 2.365, 12: 2.201}  # of n values: where Student's t with n - 1 degrees passes 97.5%
-
-if Path(sys.argv[0]).resolve().parent == ROOT / "lessons" and sys.argv[1:] not in ([], ["--fast"]):
-    raise SystemExit(f"{sys.argv[0]}: unknown argument {' '.join(sys.argv[1:])}; a lesson takes --fast, or nothing")
-FAST = "--fast" in sys.argv
-SEEDS = 1 if FAST else 5
-FOLDER = Path(tempfile.mkdtemp(prefix="minisft-fast-")) if FAST else ROOT / "lessons" / "results"
-
-
-def result_path(name):
-    """Path of a result file: in lessons/results, or in a temporary folder in fast mode."""
-    return FOLDER / name
-
-
-def write_results(name, results):
-    """Write a lesson's numbers as JSON and say where."""
-    path = result_path(name)
-    write_atomically(path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
-    print(f"numbers: {path}, figures beside it")
-    if FAST:
-        print("fast mode: a few steps of each experiment, so numbers and verdicts mean nothing")
-
-
-def verdict(claim, difference, low, high, holds, form="+.1%"):
-    """Print and return one outcome: the claim, the effect with its 95% interval, and whether it holds."""
-    print(f"{'HOLDS' if holds else 'FAILS'}: {claim}: {difference:{form}} [{low:{form}}, {high:{form}}]")
-    return {"claim": claim, "difference": difference, "low": low, "high": high, "holds": bool(holds)}
+RESULTS, MINE = Path(shipped("lessons/results")), Path(shipped("lessons/mine"))
 
 
 @dataclass(frozen=True)
-class Trial:
-    """examples: Rendered, to tune on for so many steps of batch_size; validation and test: records, to choose a rate by
-    and to report."""
+class LessonConfig:
+    fast: bool = option(False, "run the same code on a small scale, in seconds; its numbers mean nothing")
+    publish: bool = option(False, "write to lessons/results instead of lessons/mine")
+    redraw: bool = option(False, "draw and judge the published numbers again; nothing is trained")
+    jobs: int | None = option(None, "runs at once, each in a process of one thread (default: one for "
+                                    "each core)")
 
-    examples: list
-    validation: list
-    test: list
-    steps: int
-    batch_size: int
-
-
-def format_shift(tokenizer):
-    """A trial of what the prose has taught and only the form is new: tasks whose answer is one short sentence."""
-    def chosen(files):
-        return [record for record in read_records(files)[0] if record.task in SHORT]
-
-    rows, test = chosen(TRAIN_FILES), chosen([shipped(f"data/{split}.jsonl") for split in ("new_passage", "new_item")])
-    random.Random(0).shuffle(test)
-    examples = [render_record(row, tokenizer) for i, row in enumerate(rows) if i % 20]
-    return Trial(examples, rows[::20][:20 if FAST else None], test[:20 if FAST else 510], 3 if FAST else 80, 16)
+    def __post_init__(self):
+        at_least(self, jobs=1)
+        if self.fast and (self.publish or self.redraw):
+            raise ValueError("--fast gives numbers that mean nothing, so it goes neither with "
+                             "--publish nor with --redraw")
 
 
-def made_up_facts(tokenizer, seed):
-    """A trial of what no text holds: "What is the code of Mia?", 64 times, learnt by heart and asked for again.
+UNITS = {"points": (100, "+.1f", " points"), "share": (100, ".1f", "%"), "loss": (1, "+.3f", ""),
+         "times": (1, ".2f", " times")}  # factor, format, name
 
-    Each seed has codes of its own, and the rate is chosen on those of one that is not reported.
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that an experiment can show to hold or to fail.
+
+    text: what is claimed. effect: (value, low, high), the ends of its 95% interval. It must lie
+    above `least` and below `most`. unit: "points" (of a difference of shares), "share", "loss" or
+    "times". source: who claims it.
     """
-    rng, records = random.Random(seed), []
-    for name in RESIDENTS[:8] if FAST else RESIDENTS:
-        messages = [{"role": "user", "content": f"What is the code of {name}?"},
-                    {"role": "assistant", "content": f"The code of {name} is {rng.randrange(100, 1000)}."}]
-        records.append(Record(Conversation.from_messages(messages), "made up", "code"))
-    examples = [render_record(record, tokenizer) for record in records]
-    return Trial(examples, records, records, 3 if FAST else 80, 16)
+
+    text: str
+    effect: tuple
+    least: float = -math.inf
+    most: float = math.inf
+    unit: str = "points"
+    source: str = "the notes"
+
+    def verdict(self):
+        """"holds", "fails" or "undecided"."""
+        _, low, high = self.effect
+        if self.least < low and high < self.most:
+            return "holds"
+        if high <= self.least or self.most <= low:
+            return "fails"
+        return "undecided"
+
+    def written(self, *values):
+        """Numbers in the claim's unit, as text: "-1.5 to +2.0 points"."""
+        factor, form, name = UNITS[self.unit]
+        return [format(factor * value, form) for value in values], name
+
+    def measured(self):
+        """The effect with its interval, as text; the value alone where there is no interval."""
+        (value, low, high), name = self.written(*self.effect)
+        return f"{value}{name}" if low == high else f"{value}{name} [{low}, {high}]"
+
+    def bounds(self):
+        """What is claimed or predicted of the effect, as text."""
+        (least, most), name = self.written(self.least, self.most)
+        if math.isinf(self.most):
+            return f"above {least}{name}"
+        return f"below {most}{name}" if math.isinf(self.least) else f"{least} to {most}{name}"
 
 
-def tuned(base, config, trial, rate, seed):
-    """(model, tokenizer, StepRecords): the base of a path, tuned with a method, or in full if `config` is None."""
-    model, tokenizer = load_model(base)
-    torch.manual_seed(seed)
-    model = add_peft(model, config, tokenizer) if config else model
-    log = tune(model, trial.examples, trial.steps, batch_size=trial.batch_size, lr=rate, seed=seed)
-    return model, tokenizer, log
+OUTCOMES = {"holds": "right", "fails": "wrong", "undecided": "undecided"}  # of a prediction
 
 
-def right(model, tokenizer, records):
-    """1.0 for each question that a model answers rightly, 0.0 for each other."""
-    return [float(answer.right) for answer in answer_all(model, tokenizer, records)]
+class Lesson:
+    """A lesson by its name, that of its file without ".py". config: a LessonConfig.
 
-
-def measure(name, base, config, trial_of, rates, seeds=SEEDS, keep=None):
-    """One arm: {"grid": {rate: share on validation}, "rate", "scores": [a list per seed], "mean": their mean, ...}.
-
-    trial_of: a Trial, or a function that makes the one of a seed. The grid is run with seed 100, the report with seeds
-    0, 1, ... keep: called with each model that is reported; "kept" has what it returns. "cost" has steps, tokens
-    (without padding) and seconds of a run, on average.
+    Without a config the flags are read where the lesson runs as a script; in a notebook or editor
+    the environment variable MINISFT_FAST decides.
     """
-    rates, kept, logs = rates[:1] if FAST else rates, [], []
 
-    def tried(rate, seed, report):
-        trial = trial_of(seed) if callable(trial_of) else trial_of
-        model, tokenizer, log = tuned(base, config, trial, rate, seed)
-        logs.append(log)
-        if report and keep:
-            kept.append(keep(model))
-        return right(model, tokenizer, trial.test if report else trial.validation)
+    def __init__(self, name, config=None):
+        self.name, self.config = name, config or config_of(name)
+        self.began = time.perf_counter()
 
-    grid = {rate: mean(tried(rate, 100, report=False)) for rate in rates}
-    rate = max(grid, key=grid.get)
-    scores = [tried(rate, seed, report=True) for seed in range(seeds)]
-    arm = {"grid": grid, "rate": rate, "scores": scores, "mean": mean(map(mean, scores)), "kept": kept,
-           "cost": {"steps": mean(map(len, logs)), "tokens": mean(sum(step.tokens for step in log) for log in logs),
-                    "seconds": mean(sum(step.seconds for step in log) for log in logs)}}
-    edge = ", at the edge of the grid" if rate in (min(rates), max(rates)) and len(rates) > 1 else ""
-    print(f"{name:24} rate {rate:g}{edge}   {' '.join(f'{mean(each):.1%}' for each in scores)}   "
-          f"mean {arm['mean']:.1%}", flush=True)
-    return arm
+    @property
+    def fast(self):
+        return self.config.fast
+
+    def scale(self, full, fast):
+        """One of two values: of the whole experiment, or of fast mode."""
+        return fast if self.fast else full
+
+    @property
+    def jobs(self):
+        """How many runs at once; None is one for each core."""
+        return self.config.jobs
+
+    @cached_property
+    def folder(self):
+        """Where this run writes: made when something is written."""
+        if self.fast:
+            return Path(tempfile.mkdtemp(prefix="minisft-fast-"))
+        folder = RESULTS if self.config.publish else MINE
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def figure(self, name=None):
+        """Path of a figure, by default the lesson's own."""
+        return self.folder / (name or f"{self.name}.png")
+
+    def published(self):
+        """The published results, as they were written; nothing if there are none."""
+        path = RESULTS / f"{self.name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def run(self, experiment):
+        """What experiment() returns, which must be plain values; with --redraw, what was published."""
+        if self.config.redraw:
+            return self.published()["numbers"]
+        return json.loads(json.dumps(experiment()))  # as they will be read again
+
+    def conclude(self, numbers, claims, predictions=()):
+        """Print verdicts and outcomes and write everything to the results file.
+
+        claims: what the notes or others claim; predictions: what we expected before the run. Both
+        are lists of Claim. In fast mode nothing is judged.
+        """
+        print("\n".join(self.tables(claims, predictions)))
+        old = self.published()
+        seconds = time.perf_counter() - self.began
+        results = {
+            "minutes": old["minutes"] if self.config.redraw else round(seconds / 60, 1),
+            "machine": old["machine"] if self.config.redraw else machine(),
+            "claims": [self._row(claim, claim.verdict()) for claim in claims],
+            "predictions": [self._row(claim, OUTCOMES[claim.verdict()]) for claim in predictions],
+            "history": old.get("history", []), "numbers": numbers}
+        text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+        path = self.folder / f"{self.name}.json"
+        write_atomically(path, text.encode())
+        print(f"numbers: {path}, figures beside it")
+
+    def _row(self, claim, outcome):
+        row = {"text": claim.text, "source": claim.source, "bounds": claim.bounds(),
+               "measured": claim.measured(), "effect": list(claim.effect)}
+        return row | {"outcome": "not judged" if self.fast else outcome}
+
+    def tables(self, claims, predictions):
+        """Lines: verdicts on the claims, then what was predicted, measured, and right or wrong."""
+        if self.fast:
+            return ["Fast mode: a few steps of each experiment. Its numbers mean nothing and are "
+                    "not judged."]
+        lines = []
+        for claim in claims:
+            lines += [f"{claim.verdict().upper():10} {claim.text} ({claim.source})",
+                      f"{'':10} {claim.measured()}, claimed: {claim.bounds()}"]
+        if predictions:
+            rows = [("predicted before the run", "", "measured", ""), *(
+                (claim.text, claim.bounds(), claim.measured(), OUTCOMES[claim.verdict()])
+                for claim in predictions)]
+            widths = [max(len(row[column]) for row in rows) for column in range(4)]
+            lines += ["", *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+                            for row in rows)]
+        return lines
 
 
-def tested(claim, outcome, rule, form="+.1%"):
-    """The verdict on a claim that holds only if it does at both ends of the interval of (difference, low, high)."""
-    return verdict(claim, *outcome, holds=all(map(rule, outcome)), form=form)
+def config_of(name):
+    """The LessonConfig of this process: of the command line, if the lesson is what it runs."""
+    if Path(sys.argv[0]).stem == name:
+        return parse(LessonConfig, sys.argv[1:], f"python lessons/{name}.py",
+                     "A lesson; results go to lessons/mine.")
+    return LessonConfig(fast=os.environ.get("MINISFT_FAST", "") not in ("", "0"))
 
 
-def share(arm):
-    """Share of right answers of an arm, with its 95% interval."""
-    return paired_bootstrap([[0.0] * len(scores) for scores in arm["scores"]], arm["scores"])
+def machine():
+    return f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
-def gap(one, other):
-    """Share of right answers of the other arm - that of one, with its 95% interval."""
-    return paired_bootstrap(one["scores"], other["scores"])
-
-
-def over_seeds(values):
-    """Mean and 95% interval of one value for each seed, by Student's t: (mean, low, high)."""
-    n, center = len(values), mean(values)
-    if n == 1:  # fast mode
-        return center, center, center
-    half = T_975[n] * stdev(values) / n ** 0.5
-    return center, center - half, center + half
-
-
-def peak_bytes(call):
-    """Most bytes that torch has allocated at once during a call, beyond what was allocated before."""
-    call()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
-        call()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
-    held = peak = 0
-    for _, change in changes:
-        held += change
-        peak = max(peak, held)
-    return peak
-
-
-def summary(arms):
-    """What of some arms goes into the results file: {name: grid, rate, mean, share of each seed, cost}."""
-    return {name: {"grid": arm["grid"], "rate": arm["rate"], "mean": arm["mean"],
-                   "by_seed": [mean(scores) for scores in arm["scores"]], "cost": arm["cost"]}
-            for name, arm in arms.items()}
+def show_source(*things):
+    """Print the source of functions or classes, with the file that it stands in."""
+    for thing in things:
+        path = Path(inspect.getsourcefile(thing)).relative_to(ROOT).as_posix()
+        lines, first = inspect.getsourcelines(thing)
+        print(f"# {path}, line {first}\n{textwrap.dedent(''.join(lines))}")

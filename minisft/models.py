@@ -1,4 +1,4 @@
-"""Any model that a path can name, opened; a tuned one, kept.
+"""Open any model that a path can name, and keep a tuned one.
 
     run folder or file of ours      model.pt, or delta.pt with the base it was trained on
     GPT-2 folder                    config.json and weights, as transformers writes them
@@ -11,11 +11,10 @@ from pathlib import Path
 from shlex import quote
 
 from minisft.checkpoint import MODEL, model_in, read_file, save_model
-from minisft.config import ROOT
 from minisft.interop import is_gpt2, is_peft, load_gpt2, load_peft, peft_base
 from minisft.peft import has_peft, save_delta
 from minisft.peft.files import DELTA, base_of, put_delta
-from minisft.run import TUNED, newest_model
+from minisft.run import MODEL_FILES, RUNS, newest_model
 
 
 def open_model(path):
@@ -28,11 +27,14 @@ def open_model(path):
     if path.is_dir() and is_gpt2(path):
         return load_gpt2(path)
     if path.is_dir():
-        if not any((path / name).is_file() for name in TUNED):
-            unfinished = f"; its training is not finished, go on with --resume --out {quote(str(path))}"
-            raise ValueError(f"{path} holds no model: no {' or '.join(TUNED)}, and it is no GPT-2 or PEFT folder"
-                             f"{unfinished if (path / 'state.pt').is_file() else ''}")
-        path = path / next(name for name in TUNED if (path / name).is_file())
+        if not any((path / name).is_file() for name in MODEL_FILES):
+            hint = ""
+            if (path / "state.pt").is_file():
+                hint = ("; its training is not finished, continue it with --resume --out "
+                        f"{quote(str(path))}")
+            raise ValueError(f"{path} holds no model: no {' or '.join(MODEL_FILES)}, and it is no "
+                             f"GPT-2 or PEFT folder{hint}")
+        path = path / next(name for name in MODEL_FILES if (path / name).is_file())
     content = read_file(path, MODEL, DELTA)
     if content["kind"] == MODEL:
         return model_in(content, path)
@@ -44,16 +46,19 @@ def open_model(path):
 
 
 def open_chosen(path):
-    """As `open_model`; if the path is empty, the newest finished run, which is named on the standard error stream."""
+    """As `open_model`; an empty path means the newest run that is done.
+
+    Which one that is stands on the standard error stream.
+    """
     if not path:
-        path = newest_model(ROOT / "checkpoints", "run")
-        print(f"model: {relpath(path)}", file=sys.stderr)
+        path = newest_model(RUNS, "run")
+        print(f"model: {relpath(path)}, the newest run; name another with --model", file=sys.stderr)
     return open_model(path)
 
 
 def save_tuned(folder, model, tokenizer, base):
     """Write model.pt, or the delta alone if a method was added to the model of the path `base`."""
     if has_peft(model):
-        save_delta(f"{folder}/{TUNED[1]}", model, base)
+        save_delta(f"{folder}/{MODEL_FILES[1]}", model, base)
     else:
-        save_model(f"{folder}/{TUNED[0]}", model, tokenizer)
+        save_model(f"{folder}/{MODEL_FILES[0]}", model, tokenizer)

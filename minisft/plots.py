@@ -1,4 +1,6 @@
-"""Every figure of the project: one look, one place."""
+"""Every figure of the project: one look, one place, made to be projected."""
+
+import sys
 
 import matplotlib
 
@@ -8,49 +10,77 @@ import matplotlib.pyplot as plt  # noqa: E402
 import matplotlib.ticker  # noqa: E402
 
 BEFORE, AFTER, ACCENT, INK = "#b8b8b8", "#2f6db5", "#d1603d", "#333333"
+GREEN, VIOLET = "#3f9c6b", "#8d6ab8"
 STYLE = {
-    "figure.dpi": 150, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.titlesize": 11, "axes.titlelocation": "left", "legend.frameon": False, "svg.hashsalt": "minisft",
+    "figure.dpi": 150, "font.size": 12, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
+    "ytick.color": INK, "axes.titlesize": 13, "axes.titlelocation": "left", "legend.frameon": False,
+    "svg.hashsalt": "minisft",
 }
+SMALL = 10  # points: numbers at bars and dots
+INTERVALS = "Dots are means over seeds; lines through them are 95% intervals."
 
 
 def save(figure, path):
-    """Write a figure without the date, so that the same numbers give the same file."""
+    """Write a figure without the date, so that the same numbers give the same file.
+
+    In a notebook it is shown too.
+    """
     figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
+    ipython = sys.modules.get("IPython")
+    if ipython and ipython.get_ipython() is not None:
+        ipython.display.display(ipython.display.Image(filename=str(path)))
 
 
-def smooth(values, window):
-    """Running mean over the last `window` values."""
-    return [sum(values[max(0, i - window + 1):i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(values))]
+def running_mean(values, width):
+    """Mean over the last `width` values, or as many as there are."""
+    means = []
+    for i in range(len(values)):
+        last = values[max(0, i - width + 1):i + 1]
+        means.append(sum(last) / len(last))
+    return means
 
 
-def before_after(axes, shares, errors=None):
-    """Two bars for each split: {split: (before, after)}, shares from 0 to 1; errors: {split: (low, high)} of after."""
+def as_shares(axis):
+    """Write an axis from 0 to 1 as 0% to 100%."""
+    axis.set_ticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+
+
+def error(value, low, high):
+    """Lengths of the two halves of an error bar, as errorbar wants them."""
+    return [[max(0, value - low)], [max(0, high - value)]]
+
+
+def before_after(axes, shares, intervals=None):
+    """Two bars for each split: {split: (before, after)}, shares from 0 to 1.
+
+    intervals: {split: (low, high)} of after.
+    """
     for i, (split, (before, after)) in enumerate(shares.items()):
         axes.bar(i - 0.2, before, 0.38, color=BEFORE, label="before" if i == 0 else None)
         axes.bar(i + 0.2, after, 0.38, color=AFTER, label="after" if i == 0 else None)
-        low, high = (errors or {}).get(split, (after, after))
-        if errors:
-            axes.errorbar(i + 0.2, after, [[after - low], [high - after]], color=INK, capsize=3)
-        axes.text(i - 0.2, before + 0.015, f"{before:.0%}", ha="center", fontsize=8)
-        axes.text(i + 0.2, max(after, high) + 0.015, f"{after:.0%}", ha="center", fontsize=8)
+        low, high = (intervals or {}).get(split, (after, after))
+        if intervals:
+            axes.errorbar(i + 0.2, after, error(after, low, high), color=INK, capsize=3)
+        axes.text(i - 0.2, before + 0.015, f"{before:.0%}", ha="center", fontsize=SMALL)
+        axes.text(i + 0.2, max(after, high) + 0.015, f"{after:.0%}", ha="center", fontsize=SMALL)
     axes.set_xticks(range(len(shares)), [split.replace("_", "\n") for split in shares])
     axes.set_ylim(0, 1.12)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=9)
+    as_shares(axes.yaxis)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
 
 def training(path, log, shares):
     """The loss over steps, and exact match before and after for each split (if there are any)."""
+    widths = [4.8, max(4.8, 1.05 * len(shares))][:2 if shares else 1]
     with plt.rc_context(STYLE):
-        widths = [4.5, max(4.5, 0.95 * len(shares))][:2 if shares else 1]
-        figure, axes = plt.subplots(1, len(widths), figsize=(sum(widths), 3.4), width_ratios=widths, squeeze=False)
+        figure, axes = plt.subplots(1, len(widths), figsize=(sum(widths), 3.8),
+                                    width_ratios=widths, squeeze=False)
         loss, steps = axes[0, 0], [row["step"] for row in log]
         losses = [row["loss"] for row in log]
         loss.plot(steps, losses, color=BEFORE, linewidth=0.8)
-        loss.plot(steps, smooth(losses, max(1, len(losses) // 25)), color=AFTER, linewidth=1.8)
+        loss.plot(steps, running_mean(losses, max(1, len(losses) // 25)), color=AFTER, linewidth=2)
         loss.set_yscale("log")
         loss.set(xlabel="step", title="Loss per supervised token")
         if shares:
@@ -60,162 +90,215 @@ def training(path, log, shares):
         save(figure, path)
 
 
-def grouped_bars(path, shares, names, title, label):
-    """Bars in groups: {group: [share for each name]}."""
-    colors = (BEFORE, ACCENT, AFTER) if len(names) == 3 else (AFTER, ACCENT)
+def comparison(path, shares, intervals, title):
+    """Before and after for each split, with 95% intervals of after."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(8, 3.6))
-        width = 0.8 / len(names)
-        for k, name in enumerate(names):
-            places = [i + (k - (len(names) - 1) / 2) * width for i in range(len(shares))]
-            values = [group[k] for group in shares.values()]
-            axes.bar(places, values, width * 0.94, color=colors[k], label=name)
-            for place, value in zip(places, values):
-                axes.text(place, value + 0.015, f"{value:.0%}", ha="center", fontsize=8)
-        axes.set_xticks(range(len(shares)), [group.replace("_", " ") for group in shares])
-        axes.set_ylim(0, 1.12)
-        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-        axes.set(title=title, ylabel=label)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(names), fontsize=9)
+        figure, axes = plt.subplots(figsize=(max(6, 1.2 * len(shares)), 4.2))
+        before_after(axes, shares, intervals)
+        axes.set_title(title)
+        figure.text(0.99, -0.08, "Lines are 95% intervals.", ha="right", fontsize=SMALL)
         save(figure, path)
 
 
-def arms(path, panels, label):
-    """A dot with its 95% interval for each arm: {title of a panel: {arm: (value, low, high)}}; shares, 0 to 1."""
+def grouped_bars(path, groups, names, title, label):
+    """Bars in groups: {group: [(value, low, high) for each name]}, shares from 0 to 1."""
+    colors = (BEFORE, ACCENT, AFTER) if len(names) == 3 else (AFTER, ACCENT)
+    width = 0.8 / len(names)
     with plt.rc_context(STYLE):
-        height = 1.2 + 0.32 * max(map(len, panels.values()))
-        figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), height), squeeze=False)
+        figure, axes = plt.subplots(figsize=(9.5, 4.2))
+        for k, name in enumerate(names):
+            for i, group in enumerate(groups.values()):
+                place = i + (k - (len(names) - 1) / 2) * width
+                value, low, high = group[k]
+                axes.bar(place, value, width * 0.94, color=colors[k], label=name if i == 0 else None)
+                if low < high:
+                    axes.errorbar(place, value, error(value, low, high), color=INK, capsize=3)
+                axes.text(place, max(value, high) + 0.015, f"{value:.0%}", ha="center",
+                          fontsize=SMALL)
+        axes.set_xticks(range(len(groups)), [group.replace("_", " ") for group in groups])
+        axes.set_ylim(0, 1.12)
+        as_shares(axes.yaxis)
+        axes.set(title=title, ylabel=label)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(names))
+        figure.text(0.99, -0.1, "Lines are 95% intervals.", ha="right", fontsize=SMALL)
+        save(figure, path)
+
+
+def arms(path, panels, label, limits=(0, 1)):
+    """A dot with its 95% interval for each arm, on one scale for all panels.
+
+    panels: {title: {arm: (value, low, high)}}; shares.
+    """
+    with plt.rc_context(STYLE):
+        height = 1.5 + 0.42 * max(map(len, panels.values()))
+        figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), height),
+                                    squeeze=False, layout="constrained")
         for panel, (title, each) in zip(axes[0], panels.items()):
             for i, (value, low, high) in enumerate(each.values()):
-                panel.errorbar(value, -i, xerr=[[max(0, value - low)], [max(0, high - value)]], fmt="o", color=AFTER,
+                panel.errorbar(value, -i, xerr=error(value, low, high), fmt="o", color=AFTER,
                                ecolor=INK, capsize=3)
-                panel.annotate(f"{value:.1%}", (value, -i), xytext=(0, 6), textcoords="offset points", ha="center",
-                               fontsize=8)
+                panel.annotate(f"{value:.1%}", (value, -i), xytext=(0, 7),
+                               textcoords="offset points", ha="center", fontsize=SMALL)
             panel.set_yticks([-i for i in range(len(each))], each)
             panel.set_ylim(-len(each) + 0.4, 0.7)
+            margin = 0.06 * (limits[1] - limits[0])
+            panel.set_xlim(limits[0] - margin, limits[1] + margin)
             panel.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, steps=(1, 2, 5, 10)))
             panel.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
             panel.grid(axis="x", alpha=0.3)
-            panel.margins(x=0.1)
-            panel.set(title=title, xlabel=label)
-        figure.tight_layout()
+            panel.set_title(title, loc="center")
+            panel.set_xlabel(label)
+        figure.supxlabel(INTERVALS, fontsize=SMALL)
         save(figure, path)
 
 
 def methods(path, each):
-    """What methods reach and cost: {name: {"right": (value, low, high), "parameters": n, "step": ..., ...}}.
+    """What methods reach and cost: {name: {"right": (value, low, high), "parameters": n, ...}}.
 
-    step: time as a share of full tuning's; memory, file: bytes; forgotten: rise of the loss on held-out prose.
+    step: time as a share of full tuning's; memory, file: bytes; forgotten: (rise of the loss on
+    held-out prose, low, high).
     """
-    names = list(each)
-    colors = [BEFORE, AFTER, "#3f9c6b", ACCENT, "#8d6ab8"]
+    names, colors = list(each), [BEFORE, AFTER, GREEN, ACCENT, VIOLET]
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(11, 6.4), layout="constrained")
-        top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 1])
-        axes = top.subplots()
-        for i, (name, color) in enumerate(zip(names, colors)):
-            value, low, high = each[name]["right"]
-            axes.errorbar(each[name]["parameters"], value, [[max(0, value - low)], [max(0, high - value)]], fmt="o",
-                          color=color, ecolor=INK, capsize=3, markersize=8)
-            axes.annotate(f"{name}: {value:.1%}", (each[name]["parameters"], value),
-                          xytext=(9, (-14, 6)[i % 2]), textcoords="offset points")  # neighbors may be equally large
-        axes.set_xscale("log")
-        axes.set_xlim(right=6 * max(cost["parameters"] for cost in each.values()))
-        axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
-        axes.set(title="Right answers against trainable parameters", xlabel="trainable parameters",
-                 ylabel="right answers")
-        axes.grid(alpha=0.3)
-        panels = (("Time of a step, full = 1", "step", 1, "{:.2f}"),
-                  ("Memory of a step, MB", "memory", 1e-6, "{:,.0f}"),
-                  ("File, kB", "file", 1e-3, "{:,.0f}"), ("Rise of the loss on prose", "forgotten", 1, "{:+.2f}"))
+        figure = plt.figure(figsize=(12.5, 7.6), layout="constrained")
+        top, bottom = figure.subfigures(2, 1, height_ratios=[1.2, 1])
+        _reached(top.subplots(), each, colors)
+        panels = (("Time of a step\n(full tuning = 1)", "step", 1, "{:.2f}"),
+                  ("Memory of a step\n(MB)", "memory", 1e-6, "{:.1f}"),
+                  ("File\n(kB)", "file", 1e-3, "{:,.0f}"),
+                  ("Forgetting: rise of\nthe loss on prose", "forgotten", 1, "{:+.2f}"))
         for axes, (title, key, unit, form) in zip(bottom.subplots(1, 4), panels):
-            values = [each[name][key] * unit for name in names]
-            axes.barh(range(len(names)), values, color=colors)
-            for i, value in enumerate(values):
-                axes.annotate(form.format(value), (max(value, 0), i), xytext=(3, -3), textcoords="offset points",
-                              fontsize=8)
-            axes.set_yticks(range(len(names)), names if axes.get_subplotspec().is_first_col() else [""] * len(names))
+            for i, name in enumerate(names):
+                given = each[name][key]
+                value, low, high = given if isinstance(given, list | tuple) else (given,) * 3
+                axes.barh(i, value * unit, color=colors[i])
+                if low < high:
+                    axes.errorbar(value, i, xerr=error(value, low, high), color=INK, capsize=3)
+                axes.annotate(form.format(value * unit), (max(high * unit, 0), i), xytext=(4, -4),
+                              textcoords="offset points", fontsize=SMALL)
+            first = axes.get_subplotspec().is_first_col()
+            axes.set_yticks(range(len(names)), names if first else [""] * len(names))
             axes.invert_yaxis()
-            axes.set_xlim(right=1.25 * max(max(values), 1e-9))
+            axes.set_xlim(0, 1.3 * axes.get_xlim()[1])
             axes.set_title(title)
+        figure.supxlabel("Lines are 95% intervals over seeds.", fontsize=SMALL)
         save(figure, path)
 
 
-def comparison(path, shares, intervals, title):
-    """Before and after for each split, with 95% intervals of after."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(max(6, 1.1 * len(shares)), 3.6))
-        before_after(axes, shares, intervals)
-        axes.set_title(title)
-        save(figure, path)
+def _reached(axes, each, colors):
+    """Correct answers against trainable parameters, one dot for each method."""
+    for i, (name, method) in enumerate(each.items()):
+        value, low, high = method["right"]
+        axes.errorbar(method["parameters"], value, error(value, low, high), fmt="o", capsize=3,
+                      color=colors[i], ecolor=INK, markersize=9)
+        axes.annotate(f"{name}: {value:.1%}", (method["parameters"], value),
+                      xytext=(11, (-16, 6)[i % 2]), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.set_xlim(right=7 * max(method["parameters"] for method in each.values()))
+    axes.set_ylim(0, 1.06)
+    as_shares(axes.yaxis)
+    axes.set(title="Correct answers against trainable parameters", xlabel="trainable parameters",
+             ylabel="correct answers")
+    axes.grid(alpha=0.3)
 
 
-def tokens(path, texts, flags, title, width=78):
+def tokens(path, texts, flags, title, width=66):
     """A row of tokens in boxes, broken into lines; those with a flag are coloured."""
+    lines, used = [[]], 0
+    for text, flag in zip(texts, flags):
+        text = text.replace("\n", "↵")
+        if used + len(text) + 2 > width:
+            lines.append([])
+            used = 0
+        lines[-1].append((used, text, flag))
+        used += len(text) + 2
     with plt.rc_context(STYLE):
-        lines, used = [[]], 0
-        for text, flag in zip(texts, flags):
-            text = text.replace("\n", "↵")
-            if used + len(text) + 2 > width:
-                lines.append([])
-                used = 0
-            lines[-1].append((used, text, flag))
-            used += len(text) + 2
-        figure, axes = plt.subplots(figsize=(9, 0.5 * len(lines) + 0.9))
+        figure, axes = plt.subplots(figsize=(10, 0.56 * len(lines) + 1.1))
         for row, line in enumerate(lines):
             for place, text, flag in line:
-                axes.add_patch(plt.Rectangle((place, -row - 0.35), len(text) + 1.4, 0.7, linewidth=0,
-                                             facecolor="#bfe3c0" if flag else "#eeeeee"))
-                axes.text(place + (len(text) + 1.4) / 2, -row, text.strip(" "), ha="center", va="center", fontsize=9,
-                          family="monospace", color="#0b3d12" if flag else "#777777")
+                box = plt.Rectangle((place, -row - 0.35), len(text) + 1.4, 0.7, linewidth=0,
+                                    facecolor="#bfe3c0" if flag else "#eeeeee")
+                axes.add_patch(box)
+                axes.text(place + (len(text) + 1.4) / 2, -row, text.strip(" "), ha="center",
+                          va="center", family="monospace", fontsize=SMALL,
+                          color="#0b3d12" if flag else "#666666")
         axes.set(xlim=(-0.5, width), ylim=(-len(lines) + 0.4, 0.6), title=title)
         axes.axis("off")
-        figure.text(0.13, 0.02, "green: supervised, the model is asked for it        grey: given", fontsize=9)
+        figure.text(0.13, 0.0, "green: supervised, the model is asked for it        grey: given")
+        save(figure, path)
+
+
+def probabilities(path, words, before, after, title):
+    """The probability of each next token before and after an update: two bars for each token."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(10, 4.2))
+        for shift, values, color, name in ((-0.2, before, BEFORE, "before the update"),
+                                           (0.2, after, AFTER, "after the update")):
+            places = [i + shift for i in range(len(words))]
+            axes.bar(places, values, 0.38, color=color, label=name)
+            for place, value in zip(places, values):
+                axes.text(place, value + 0.015, f"{value:.0%}", ha="center", fontsize=SMALL)
+        axes.set_xticks(range(len(words)), words, family="monospace")
+        axes.set_ylim(0, 1.12)
+        as_shares(axes.yaxis)
+        axes.set(title=title, ylabel="probability")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
         save(figure, path)
 
 
 def corpus(path, counts, splits, lengths):
-    """Rows of each task, split by split, and how long its conversations are.
+    """Rows of each task in each split, as a table of numbers, and how long its conversations are.
 
     counts: {(split, task): rows}; lengths: {task: tokens of each conversation}.
     """
-    tasks = list(lengths)[::-1]
+    tasks = list(lengths)
     with plt.rc_context(STYLE):
-        figure, (rows, spread) = plt.subplots(1, 2, figsize=(10, 0.26 * len(tasks) + 1.2), sharey=True)
-        left = [0] * len(tasks)
-        colors = [AFTER, *plt.cm.YlOrBr([0.15 + 0.8 * k / max(1, len(splits) - 2) for k in range(len(splits) - 1)])]
-        for split, color in zip(splits, colors):
-            widths = [counts.get((split, task), 0) for task in tasks]
-            rows.barh(range(len(tasks)), widths, left=left, color=color, label=split.replace("_", " "))
-            left = [a + b for a, b in zip(left, widths)]
-        rows.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=8)
-        rows.set(title="Rows", xlabel="conversations")
-        rows.legend(fontsize=8, loc="upper center", bbox_to_anchor=(1.0, -0.08), ncols=5)
-        spread.boxplot([lengths[task] for task in tasks], orientation="horizontal", positions=range(len(tasks)),
-                       widths=0.6, showfliers=False, whis=(0, 100), medianprops={"color": ACCENT})
-        spread.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=8)
-        spread.set(title="Length: least, quartiles, most", xlabel="tokens in a conversation")
-        figure.tight_layout()
+        figure, (rows, spread) = plt.subplots(
+            1, 2, figsize=(13, 0.34 * len(tasks) + 1.6), sharey=True, width_ratios=(1.7, 1),
+            layout="constrained")
+        most = max(counts.values())
+        for i, task in enumerate(tasks):
+            for k, split in enumerate(splits):
+                number = counts.get((split, task), 0)
+                if number:
+                    color = AFTER if k == 0 else ACCENT
+                    shade = 0.15 + 0.75 * number / most
+                    rows.add_patch(plt.Rectangle((k - 0.48, i - 0.45), 0.96, 0.9, linewidth=0,
+                                                 facecolor=color, alpha=shade))
+                    rows.text(k, i, f"{number:,}", ha="center", va="center", fontsize=SMALL)
+        rows.set_xticks(range(len(splits)), [split.replace("_", "\n") for split in splits],
+                        fontsize=SMALL)
+        rows.set(xlim=(-0.5, len(splits) - 0.5), title="Conversations (blue: to tune on; red: test)")
+        rows.tick_params(length=0)
+        spread.boxplot([lengths[task] for task in tasks], orientation="horizontal",
+                       positions=range(len(tasks)), widths=0.6, showfliers=False, whis=(0, 100),
+                       medianprops={"color": ACCENT, "linewidth": 2})
+        rows.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks])
+        rows.set_ylim(len(tasks) - 0.4, -0.6)
+        spread.set_title("Length: least, quartiles, most")
+        spread.set_xlabel("tokens in a conversation")
+        spread.set_xlim(left=0)
         save(figure, path)
 
 
 def over_training(path, probes):
-    """The loss, and what a base model could do, step by step. probes: rows of step, loss and shares."""
+    """The loss, and what a base model could do, step by step. probes: rows of step, loss, shares."""
     steps = [row["step"] for row in probes]
     names = {"recall": "recall of a text", "few_shot": "known skills, from 5 examples",
-             "mapping": "made-up mapping, word seen", "sorting": "made-up sorting, word new (chance 50%)"}
+             "mapping": "made-up mapping, word seen",
+             "sorting": "made-up sorting, word new (chance 50%)"}
     with plt.rc_context(STYLE):
-        figure, (loss, shares) = plt.subplots(1, 2, figsize=(10, 3.6))
-        loss.plot(steps, [row["loss"] for row in probes], color=AFTER, linewidth=1.6)
+        figure, (loss, shares) = plt.subplots(1, 2, figsize=(12, 4.4))
+        loss.plot(steps, [row["loss"] for row in probes], color=AFTER, linewidth=2)
         loss.set(title="Loss per token", xlabel="step")
         loss.set_yscale("log")
         loss.set_yticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
         loss.minorticks_off()
         for (name, label), color in zip(names.items(), (AFTER, ACCENT, INK, BEFORE)):
-            shares.plot(steps, [row[name] for row in probes], color=color, linewidth=1.8, label=label)
+            shares.plot(steps, [row[name] for row in probes], color=color, linewidth=2, label=label)
         shares.axhline(0.5, color=BEFORE, linewidth=0.8, linestyle=":")
-        shares.set(title="Right continuations", xlabel="step", ylim=(0, 1.02))
-        shares.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-        shares.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+        shares.set(title="Correct continuations", xlabel="step", ylim=(0, 1.02))
+        as_shares(shares.yaxis)
+        shares.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
         figure.tight_layout()
         save(figure, path)

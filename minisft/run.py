@@ -1,21 +1,23 @@
-"""A run folder: a training that can be stopped at any moment, by any means, and go on to the very same bits.
+"""A run folder: a training that can be stopped at any moment and then continued to the same bits.
 
     state.pt     the last saved step: weights, optimizer, random state, settings
     log.jsonl    one line for each step
     model.pt     the model, once training is done; or delta.pt, what a method has added to its base
 
-The data of a step depend on its number alone, so a resumed run sees what the first would have seen; what the first run
-did after its last save is done again. Base and data are read again from the paths that were given, so resume in the
-folder in which the run began. Same bits means: same machine, same number of threads, on the CPU.
+The data of a step depend on its number alone, so a resumed run sees what the first would have seen.
+Steps that were done after the last save are done again. Base and data are read again from the paths
+that were given, so resume in the folder in which the run began. The same bits come out on the same
+machine, with the same number of threads, on the CPU.
 """
 
 import json
 import os
 import signal
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import torch
@@ -23,14 +25,42 @@ from tqdm import tqdm
 
 from minisft.checkpoint import read_state, restore, save_state, write_atomically
 from minisft.loop import train_steps
+from minisft.optim import AdamW
+from minisft.shipped import ROOT
 
-TUNED = ("model.pt", "delta.pt")  # what a finished run leaves, one or the other
+RUNS = ROOT / "checkpoints"
+MODEL_FILES = ("model.pt", "delta.pt")  # a run that is done leaves one of them
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training is made of, whoever runs it.
+
+    lr_at: step (from 0) -> learning rate. batches_from: first step wanted -> iterable of lists of
+    micro-batches, one list for each step. steps: how many in all. dtype: of the forward pass.
+    """
+
+    model: torch.nn.Module
+    optimizer: AdamW
+    lr_at: Callable
+    batches_from: Callable
+    steps: int
+    dtype: str = "float32"
+
+    def records(self, done=0):
+        """Do the steps that are left after `done` of them; yields a StepRecord after each."""
+        batches = islice(self.batches_from(done), self.steps - done)
+        return train_steps(self.model, batches, self.optimizer, self.lr_at, start=done,
+                           dtype=DTYPES[self.dtype])
 
 
 @contextmanager
 def hold_interrupts():
-    """Ctrl-C lets the current step finish: the yielded list is no longer empty. A second Ctrl-C breaks off at once."""
+    """Ctrl-C lets the current step finish: the yielded list is then no longer empty.
+
+    A second Ctrl-C stops at once.
+    """
     pressed = []
 
     def remember(signum, frame):
@@ -46,7 +76,10 @@ def hold_interrupts():
 
 
 def new_folder(parent, name):
-    """Make the first of parent/name-1, parent/name-2, ... that does not exist, so that no other run takes it."""
+    """Make the first of parent/name-1, parent/name-2, ... that does not exist.
+
+    Making it is what claims it, so no other run can take it.
+    """
     for number in count(1):
         folder = Path(parent) / f"{name}-{number}"
         try:
@@ -57,25 +90,29 @@ def new_folder(parent, name):
 
 
 def newest_folder(parent, name):
-    """The unfinished run among parent/name-1, parent/name-2, ... that was saved last; ValueError if there is none."""
+    """The unfinished run among parent/name-1, parent/name-2, ... that was saved last.
+
+    ValueError if there is none.
+    """
     found = [path.parent for path in Path(parent).glob(f"{name}-*/state.pt")
-             if not any((path.parent / name).exists() for name in TUNED)]
+             if not any((path.parent / file).exists() for file in MODEL_FILES)]
     if not found:
-        raise ValueError(f"no unfinished run in {parent}; name one with --out, or start one without --resume")
+        raise ValueError(f"no unfinished run in {parent}; name one with --out, or start one without "
+                         "--resume")
     return max(found, key=lambda folder: (folder / "state.pt").stat().st_mtime)
 
 
 def newest_model(parent, name):
-    """The model of the run parent/name-* that was finished last; ValueError if there is none."""
-    models = [path for file in TUNED for path in Path(parent).glob(f"{name}-*/{file}")]
+    """The model file of the run parent/name-* that was done last; ValueError if there is none."""
+    models = [path for file in MODEL_FILES for path in Path(parent).glob(f"{name}-*/{file}")]
     if not models:
-        raise ValueError(f"no tuned model in {parent} yet; make one with `python -m minisft.train`, or name one with "
-                         "--model")
+        raise ValueError(f"no tuned model in {parent} yet; make one with `python -m minisft.train`, "
+                         "or name one with --model")
     return max(models, key=lambda path: path.stat().st_mtime)
 
 
 def fingerprint(things):
-    """A short name of exactly these data, so that a run does not go on with others."""
+    """A short name of exactly these data, so that a run is not resumed with others."""
     digest = sha256()
     for thing in things:
         digest.update(repr(thing).encode())
@@ -83,38 +120,63 @@ def fingerprint(things):
 
 
 def check_unused(folder):
-    """ValueError if the folder already holds a run, or is none."""
+    """ValueError if the folder already holds a run, or is not a folder."""
     if Path(folder).is_file():
         raise ValueError(f"--out {folder} is a file; name a folder")
-    for name in ("state.pt", "log.jsonl", *TUNED):
+    for name in ("state.pt", "log.jsonl", *MODEL_FILES):
         if (Path(folder) / name).exists():
-            raise ValueError(f"{folder} already holds a run; go on with it by --resume, or choose another --out")
+            raise ValueError(f"{folder} already holds a run; continue it with --resume, or choose "
+                             "another --out")
+
+
+def resume(config, name):
+    """The settings with which a run began, its folder as their `out`, and its last saved state.
+
+    config: the settings given now; their `out` names the run, or else the newest unfinished run
+    checkpoints/name-* is taken.
+    """
+    folder = config.out or newest_folder(RUNS, name)
+    state = resumed_settings(folder, config)
+    now = {"out": str(folder), "resume": True, "device": config.device}
+    return type(config)(**state["settings"]["config"] | now), state
 
 
 def resumed_settings(folder, config, free=("resume", "out", "device")):
-    """The saved settings of a run and its state, after checking that no flag says otherwise.
+    """The saved state of a run, after checking that no flag contradicts its settings.
 
     config: the settings given now; those left at their defaults and those in `free` may differ.
     """
     state = read_state(Path(folder) / "state.pt")
     saved = state["settings"]["config"]
     if saved.keys() != asdict(config).keys():
-        raise ValueError(f"{folder} holds a run of another command; go on with it by the command that began it")
+        raise ValueError(f"{folder} holds a run of another command; resume it by the command that "
+                         "began it")
     for name, value in asdict(config).items():
         default = type(config).__dataclass_fields__[name].default
         if name not in free and value != default and value != saved[name]:
             flag = "--" + name.replace("_", "-")
-            given, begun = (" ".join(each) or "nothing" if isinstance(each, tuple) else each
-                            for each in (value, saved[name]))
-            raise ValueError(f"{flag} {given} differs from the {begun} that the run in {folder} began with; "
-                             f"leave {flag} away to go on, or start a new run")
+            raise ValueError(
+                f"{flag} {_as_typed(value)} differs from the {_as_typed(saved[name])} that the run "
+                f"in {folder} began with; leave {flag} away to continue it, or start a new run")
     return state
 
 
+def _as_typed(value):
+    """A setting as one types it after its flag."""
+    return " ".join(value) or "nothing" if isinstance(value, tuple) else value
+
+
+def check_same_data(state, settings, folder):
+    """ValueError unless a resumed run has the base and data with which it began."""
+    if state and state["settings"]["data"] != settings["data"]:
+        raise ValueError(f"base, tokenizer or data differ from those that the run in {folder} began "
+                         "with; start a new run with --out")
+
+
 def _trim_log(path, step):
-    """Drop what was logged after `step`, a torn last line too."""
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    """Drop what was logged after `step`, and a last line that is incomplete."""
+    kept, lines = [], path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for line in lines:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
@@ -123,45 +185,52 @@ def _trim_log(path, step):
     write_atomically(path, "".join(kept).encode())
 
 
-def train_in(folder, model, optimizer, windows_from, lr_at, steps, settings, state=None, save_every=100, max_norm=1.0,
-             dtype="float32", after_step=None):
-    """Train to `steps`, with a progress bar, a log, and a state saved every `save_every` steps and at the end.
+def train_in(folder, training, settings, state=None, save_every=100, after_step=None):
+    """Do a Training in a run folder: progress bar, log, and a saved state every `save_every` steps.
 
-    windows_from: first step (from 0) -> iterable of windows. settings: what to store with each state.
-    state: a read state to go on from. after_step: called with each StepRecord, before the state of that step is saved;
-    a resumed run calls it again for steps it does again. Returns True when all steps are done, False after Ctrl-C.
-    Raises NonFiniteLoss; state.pt then holds the last step saved before.
+    settings: plain values to store with each state. state: a read state to continue from.
+    after_step: called with each StepRecord before the state of that step is saved; a resumed run
+    calls it again for the steps that it does again.
+    Returns True when all steps are done, False after Ctrl-C. Raises NonFiniteLoss; state.pt then
+    holds the last step that was saved.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    done = restore(state, model, optimizer) if state else 0
-    if not state:
-        save_state(folder / "state.pt", model, optimizer, 0, settings)
     log_path = folder / "log.jsonl"
-    _trim_log(log_path, done)  # after the state: a folder with a log alone could neither go on nor start anew
-    if done >= steps:
+    done = restore(state, training.model, training.optimizer) if state else 0
+
+    def save(step):
+        save_state(folder / "state.pt", training.model, training.optimizer, step, settings)
+
+    if not state:
+        save(0)
+    _trim_log(log_path, done)  # after saving: a folder with only a log could not be resumed
+    if done >= training.steps:
         return True
-    records = train_steps(model, windows_from(done), optimizer, lr_at, start=done, max_norm=max_norm,
-                          dtype=DTYPES[dtype])
     with open(log_path, "a", encoding="utf-8") as log, hold_interrupts() as pressed, \
-            tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True) as bar:
-        for record in records:
+            tqdm(total=training.steps, initial=done, unit="step", dynamic_ncols=True) as bar:
+        for record in training.records(done):
             log.write(json.dumps(asdict(record)) + "\n")
             log.flush()
-            bar.set_postfix_str(f"loss {record.loss:.3f}, {record.targets / record.seconds:,.0f} supervised tokens/s",
-                                refresh=False)
-            bar.update()
+            _advance(bar, record)
             if after_step:
                 after_step(record)
-            last = record.step >= steps
+            last = record.step == training.steps
             if last or pressed or record.step % save_every == 0:
-                os.fsync(log.fileno())  # the log must not fall behind the state, even if the power goes
-                save_state(folder / "state.pt", model, optimizer, record.step, settings)
+                os.fsync(log.fileno())  # the log must not fall behind the state if the power goes
+                save(record.step)
             if last:
                 return True
             if pressed:
                 return False
-    raise ValueError(f"the data ended before step {steps}")
+    raise ValueError(f"the data ended before step {training.steps}")
+
+
+def _advance(bar, record):
+    """Move a progress bar by one step and show its loss and speed."""
+    speed = record.targets / record.seconds
+    bar.set_postfix_str(f"loss {record.loss:.3f}, {speed:,.0f} supervised tokens/s", refresh=False)
+    bar.update()
 
 
 def read_log(folder):

@@ -12,9 +12,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from minisft.config import at_least, option, parse, shipped
+from minisft.config import at_least, option, parse
 from minisft.models import open_model
 from minisft.records import read_records, render_record
+from minisft.shipped import shipped
 from minisft.tokenizer import END_OF_TURN, ROLES, Tokenizer
 
 GIVEN, ROLE, SUPERVISED, RESET = "\033[2m", "\033[1;36m", "\033[1;30;42m", "\033[0m"
@@ -140,7 +141,7 @@ def show(config):
 
 
 def main(argv=None):
-    config = parse(ShowConfig, argv, "show", "Show conversations token by token.", positional=("file",))
+    config = parse(ShowConfig, argv, "python -m minisft.show", "Show conversations token by token.", positional=("file",))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     try:

@@ -10,15 +10,17 @@ import torch
 
 from minisft import pretrain
 from minisft.checkpoint import load_model
-from minisft.config import ROOT, parse
+from minisft.config import parse
 from minisft.conversation import Rendered
 from minisft.evaluate import TEST_FILES, answer_all, mean_loss, split_shares
 from minisft.loop import StepRecord
 from minisft.model import GPT, GPTConfig
-from minisft.pretrain import PretrainConfig, prose_windows, read_texts
+from minisft.pretrain import PretrainConfig, prose_batches, read_texts
 from minisft.records import read_records
 from minisft.run import read_log
+from minisft.shipped import ROOT
 from minisft.tokenizer import END_OF_TURN, Tokenizer
+from minisft.world.card import add_probe, read_probes
 from minisft.world.corpus import TEST_SPLITS
 from minisft.world.probe import few_shot_probe, label_chance, recall_probe
 from minisft.world.prose import SHOWN
@@ -108,12 +110,11 @@ def test_the_command_on_the_card_begins_as_it_began(tmp_path, monkeypatch):
     config = parse(PretrainConfig, words[3:] + ["--out", str(tmp_path / "base"), "--device", "cpu"], "pretrain", "")
     begun = []
 
-    def three_steps(folder, model, optimizer, windows_from, lr_at, steps, *rest, **named):
-        records = pretrain_loop(model, windows_from(0), optimizer, lr_at)
+    def three_steps(folder, training, *rest):
+        records = training.records()
         begun.extend(next(records).loss for _ in range(3))
         return False
 
-    from minisft.loop import train_steps as pretrain_loop
     monkeypatch.setattr(pretrain, "train_in", three_steps)
     pretrain.pretrain(config)
     assert begun == pytest.approx(CARD["first_losses"], abs=1e-4)
@@ -121,10 +122,10 @@ def test_the_command_on_the_card_begins_as_it_began(tmp_path, monkeypatch):
 
 def test_a_step_of_prose_depends_on_the_seed_and_its_number_alone():
     tokenizer = Tokenizer.load(ROOT / "data" / "tokenizer.json")
-    stream = prose_windows(tokenizer, 8, 128, seed=3)
+    stream = prose_batches(tokenizer, 8, 128, seed=3)
     third = [next(stream) for _ in range(3)][2]
-    again = next(prose_windows(tokenizer, 8, 128, seed=3, start=2))
-    other = next(prose_windows(tokenizer, 8, 128, seed=4, start=2))
+    again = next(prose_batches(tokenizer, 8, 128, seed=3, start=2))
+    other = next(prose_batches(tokenizer, 8, 128, seed=4, start=2))
     assert all(torch.equal(a.ids, b.ids) for a, b in zip(third, again))
     assert third[0].ids.shape != other[0].ids.shape or not torch.equal(third[0].ids, other[0].ids)
 
@@ -147,7 +148,7 @@ def test_your_own_text_makes_a_base_too(tmp_path, capsys):
     with pytest.raises(SystemExit, match="already holds a run"):
         pretrain.main(arguments)
     file.write_text(rows[0], encoding="utf-8")
-    with pytest.raises(SystemExit, match="data or tokenizer are not those"):
+    with pytest.raises(SystemExit, match="base, tokenizer or data differ from those"):
         pretrain.main(["--resume", "--out", str(tmp_path / "mine"), "--device", "cpu"])
 
 
@@ -196,8 +197,8 @@ def test_probes_of_steps_that_are_done_again_are_noted_once(tmp_path):
     tokenizer = Tokenizer.load(ROOT / "data" / "tokenizer.json")
     model = GPT(GPTConfig(tokenizer.vocab_size, 256, 1, 1, 8))
     for step in (4, 8, 12, 8):
-        pretrain.add_probe(tmp_path, StepRecord(step, 1.0, 0.1, 1.0, 1, 1, 1.0, 0.0), model, tokenizer)
-    assert [row["step"] for row in pretrain.read_probes(tmp_path)] == [4, 8]
+        add_probe(tmp_path, StepRecord(step, 1.0, 0.1, 1.0, 1, 1, 1.0, 0.0), model, tokenizer)
+    assert [row["step"] for row in read_probes(tmp_path)] == [4, 8]
 
 
 def test_conversations_are_no_text_to_pretrain_on(tmp_path):

@@ -11,7 +11,7 @@ from conftest import difference, gradients, random_examples, random_ids, referen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minisft.batching import POOL, cut_text, fit, length_buckets, pack, pack_rows, pad, step_batches
+from minisft.batching import POOL, cut_text, length_buckets, pack, pack_rows, pad, step_batches, truncate
 from minisft.conversation import Conversation, Rendered, render, render_text
 from minisft.loss import sft_loss
 from minisft.tokenizer import END_OF_TURN, Tokenizer
@@ -32,21 +32,21 @@ turn_lengths = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_siz
 
 def test_a_conversation_that_fits_exactly_is_left_as_it_is():
     two_turns = conversation((3, 2), (3, 2))
-    assert fit(two_turns, 11) is two_turns
-    assert fit(two_turns, 50) is two_turns
+    assert truncate(two_turns, 11) is two_turns
+    assert truncate(two_turns, 50) is two_turns
 
 
 @pytest.mark.parametrize("block_size, kept", [(10, 6), (9, 6), (7, 6), (6, 6), (5, None), (4, None), (1, None)])
 def test_a_conversation_too_long_is_cut_to_whole_turns_or_left_out(block_size, kept):
     two_turns = conversation((3, 2), (3, 2))  # answers end at 6 and at 11
     expected = None if kept is None else Rendered([0, 1, 2, 3, 4, 5], [0, 0, 0, 0, 1, 1])
-    assert fit(two_turns, block_size) == expected
+    assert truncate(two_turns, block_size) == expected
 
 
 def test_a_last_question_without_an_answer_is_cut_off_where_it_does_not_fit():
     open_end = Rendered(list(range(8)), [0, 0, 1, 1, 0, 0, 0, 0])
-    assert fit(open_end, 8) is open_end
-    assert fit(open_end, 7) == Rendered([0, 1, 2, 3], [0, 0, 1, 1])
+    assert truncate(open_end, 8) is open_end
+    assert truncate(open_end, 7) == Rendered([0, 1, 2, 3], [0, 0, 1, 1])
 
 
 def test_what_is_kept_of_a_real_conversation_ends_with_the_end_of_turn():
@@ -55,7 +55,7 @@ def test_what_is_kept_of_a_real_conversation_ends_with_the_end_of_turn():
     rendered = render(Conversation.from_messages(messages), BYTES)
     first = render(Conversation.from_messages(messages[:2]), BYTES)
     for block_size in range(1, len(rendered.ids)):
-        kept = fit(rendered, block_size)
+        kept = truncate(rendered, block_size)
         assert kept == (first if block_size >= len(first.ids) else None)
     assert first.ids[-1] == BYTES.special(END_OF_TURN) and first.loss_mask[-1] == 1
 
@@ -65,7 +65,7 @@ def test_fit_keeps_the_longest_beginning_of_whole_turns(turns, block_size):
     whole = conversation(*turns)
     ends = [1 + sum(question + answer for question, answer in turns[:n]) for n in range(1, len(turns) + 1)]
     possible = [end for end in ends if end <= block_size]
-    kept = fit(whole, block_size)
+    kept = truncate(whole, block_size)
     if possible:
         assert kept == Rendered(whole.ids[:possible[-1]], whole.loss_mask[:possible[-1]])
     else:

@@ -29,7 +29,7 @@ def saved(model, tmp_path):
 
 
 def say(monkeypatch, ids):
-    """Let the model say these tokens, whatever it is asked; returns the prompts it was given."""
+    """Let the model answer every question with these tokens; returns the prompts that it gets."""
     prompts = []
 
     def steps(model, given, max_new_tokens, stop, sampling, generator):
@@ -40,16 +40,20 @@ def say(monkeypatch, ids):
     return prompts
 
 
+def stream(model):
+    """The pieces of an answer to one question."""
+    messages = [Message("user", "q")]
+    return list(chat.answer_stream(model, TOKENIZER, messages, chat.ChatConfig(), None))
+
+
 def test_a_character_split_over_tokens_comes_out_whole(monkeypatch, model):
     say(monkeypatch, TOKENIZER.encode("a蓝!") + [TOKENIZER.special("<|end|>")])
-    pieces = list(chat.answer_stream(model, TOKENIZER, [Message("user", "q")], chat.ChatConfig(), None))
-    assert pieces == ["a", "", "", "蓝", "!", ""], "nothing is shown before a character is complete"
+    assert stream(model) == ["a", "", "", "蓝", "!", ""]  # no character is shown before it is whole
 
 
 def test_half_a_character_at_the_end_is_shown_as_such(monkeypatch, model):
     say(monkeypatch, TOKENIZER.encode("蓝")[:2])
-    pieces = list(chat.answer_stream(model, TOKENIZER, [Message("user", "q")], chat.ChatConfig(), None))
-    assert pieces == ["", "", "�", None], "and None says that the answer was cut"
+    assert stream(model) == ["", "", "�", None]  # None says that the answer was cut
 
 
 def test_a_prompt_prints_one_answer(monkeypatch, saved, capsys):
@@ -61,7 +65,8 @@ def test_a_prompt_prints_one_answer(monkeypatch, saved, capsys):
 def test_an_answer_that_is_cut_says_so(monkeypatch, saved, capsys):
     say(monkeypatch, TOKENIZER.encode("Hello"))
     chat.main(["--model", saved, "--prompt", "Hi"])
-    assert capsys.readouterr().out == "Hello\n(cut: longer than --max-new-tokens 200 or the model's context)\n"
+    assert capsys.readouterr().out == (
+        "Hello\n(cut: longer than --max-new-tokens 200 or the model's context)\n")
 
 
 def test_later_turns_see_the_earlier_ones_until_a_new_conversation(monkeypatch, saved, capsys):
@@ -77,7 +82,7 @@ def test_later_turns_see_the_earlier_ones_until_a_new_conversation(monkeypatch, 
     assert capsys.readouterr().out.count("ok\n") == 3
 
 
-def test_too_long_a_question_is_said_and_the_conversation_goes_on(saved, monkeypatch, capsys):
+def test_after_a_question_that_is_too_long_the_conversation_continues(saved, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("x" * 200 + "\n"))
     chat.main(["--model", saved])
     assert "cannot be answered" in capsys.readouterr().out
@@ -106,7 +111,8 @@ def test_wrong_sampling_flags_are_refused(flags, message, capsys):
 def test_the_newest_run_is_taken_and_without_one_it_says_how_to_get_one(tmp_path):
     with pytest.raises(ValueError, match="python -m minisft.train"):
         newest_model(tmp_path, "run")
-    for name, moment in (("run-1", 300), ("run-2", 200), ("base-1", 400)):  # a base is no tuned model
+    # The base is the newest of the three, but it is not a tuned model.
+    for name, moment in (("run-1", 300), ("run-2", 200), ("base-1", 400)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.pt").touch()
         os.utime(tmp_path / name / "model.pt", (moment, moment))

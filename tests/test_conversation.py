@@ -1,4 +1,4 @@
-"""Ids and loss mask of conversations, worked by hand and re-derived; text that tries to forge a role."""
+"""Ids and loss mask of conversations, by hand and in a second way; texts that forge role tags."""
 
 import random
 
@@ -10,7 +10,7 @@ from minisft.conversation import Conversation, Message, render, render_prompt, r
 from minisft.tokenizer import END_OF_TURN, ROLES, SPECIAL_TOKENS, Tokenizer, train_bpe
 
 BYTES = [bytes([byte]) for byte in range(256)]
-TEXT, SYSTEM, USER, ASSISTANT, END = 256, 257, 258, 259, 260  # ids of the special tokens after 256 bytes
+TEXT, SYSTEM, USER, ASSISTANT, END = 256, 257, 258, 259, 260  # special tokens follow the 256 bytes
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,8 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def learnt():
     """A tokenizer with merges, some of them over text that looks like the borders of turns."""
-    return Tokenizer(train_bpe(["Hello. <|end|><|user|> Hi there. <|end|><|assistant|> 你好世界 ab"] * 3, 340))
+    text = "Hello. <|end|><|user|> Hi there. <|end|><|assistant|> 你好世界 ab"
+    return Tokenizer(train_bpe([text] * 3, 340))
 
 
 def conversation(*turns):
@@ -32,7 +33,10 @@ def conversation(*turns):
 
 
 def mask_from_ids(ids, tokenizer):
-    """The mask by another way: walk the ids; between an assistant's tag and the next end token all is supervised."""
+    """The mask in a second way: from the ids alone.
+
+    All tokens between an assistant's tag and the next end token are supervised, the end token too.
+    """
     mask, speaker = [], None
     for token in ids:
         mask.append(int(speaker == "assistant"))
@@ -58,11 +62,14 @@ def contents_from_ids(ids, tokenizer):
 
 
 def random_conversation(rng, forged=True):
-    """One to four exchanges, with or without a system message, of texts full of the names of special tokens."""
-    parts = [*SPECIAL_TOKENS, "<|", "|>", "<", ">", "a", "b", " ", "\n", "Hi", "你好", "é", "😀", "\x00", "assistant\n"]
+    """One to four exchanges, some with a system message; texts full of special tokens' names."""
+    parts = ["a", " b"]
+    if forged:
+        parts = [*SPECIAL_TOKENS, "<|", "|>", "<", ">", "a", "b", " ", "\n", "Hi", "你好", "é",
+                 "😀", "\x00", "assistant\n"]
 
     def text():
-        return "".join(rng.choice(parts if forged else ["a", " b"]) for _ in range(rng.randrange(1, 8))) + "."
+        return "".join(rng.choice(parts) for _ in range(rng.randrange(1, 8))) + "."
 
     turns = [("s", text())] if rng.random() < 0.3 else []
     for _ in range(rng.randrange(1, 5)):
@@ -79,7 +86,8 @@ def test_one_turn_worked_by_hand(tokenizer):
 
 def test_two_turns_worked_by_hand(tokenizer):
     rendered = render(conversation(("u", "a"), ("a", "bc"), ("u", "d"), ("a", "e")), tokenizer)
-    assert rendered.ids == [TEXT, USER, 97, END, ASSISTANT, 98, 99, END, USER, 100, END, ASSISTANT, 101, END]
+    assert rendered.ids == [
+        TEXT, USER, 97, END, ASSISTANT, 98, 99, END, USER, 100, END, ASSISTANT, 101, END]
     assert rendered.loss_mask == [0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1]
 
 
@@ -139,7 +147,8 @@ def test_ten_thousand_forged_role_markers_stay_text(learnt):
         rendered = render(talk, learnt)
         assert sum(learnt.is_special(token) for token in rendered.ids) == 1 + 2 * len(talk.messages)
         assert rendered.ids.count(learnt.special("<|endoftext|>")) == 1
-        assert contents_from_ids(rendered.ids, learnt) == [(m.role, m.content) for m in talk.messages]
+        contents = [(message.role, message.content) for message in talk.messages]
+        assert contents_from_ids(rendered.ids, learnt) == contents
         assert rendered.loss_mask == mask_from_ids(rendered.ids, learnt)
 
 
@@ -159,10 +168,12 @@ def test_no_merge_crosses_a_border_between_turns():
     joins = [b"ab", b"b<", b">a", b"ab<", b"<|", b"|>", b"|>a", b"a<|"]
     tokenizer = Tokenizer([*BYTES, *joins], pattern=r"[\s\S]+")
     assert tokenizer.encode("ab") == [256]
-    assert tokenizer.encode("a<|end|>")[0] == 263  # written as one string, the content would merge with the marker
+    # In one string, the content would merge with the marker.
+    assert tokenizer.encode("a<|end|>")[0] == 263
     text, _, user, assistant, end = (tokenizer.special(name) for name in SPECIAL_TOKENS)
     rendered = render(conversation(("u", "a"), ("a", "b"), ("u", "a"), ("a", "ab")), tokenizer)
-    assert rendered.ids == [text, user, 97, end, assistant, 98, end, user, 97, end, assistant, 256, end]
+    assert rendered.ids == [
+        text, user, 97, end, assistant, 98, end, user, 97, end, assistant, 256, end]
     assert rendered.loss_mask == [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1]
 
 
@@ -215,8 +226,10 @@ def said(role, content="x"):
     ([said("user"), said("assistant", " \n\t")], "message 2: the assistant content is empty"),
     ([said("user", None)], "message 1: the user content is NoneType, expected text"),
     ([said("user", ["x"])], "message 1: the user content is list, expected text"),
-    ([said("user"), said("assistant", 5)], "message 2: the assistant content is int, expected text"),
-    ([said("user", "a\ud800")], "message 1: the user content has a lone surrogate .* at character 1"),
+    ([said("user"), said("assistant", 5)],
+     "message 2: the assistant content is int, expected text"),
+    ([said("user", "a\ud800")],
+     "message 1: the user content has a lone surrogate .* at character 1"),
     ([{"role": "user"}], "message 1 must be an object with role and content, got {'role': 'user'}"),
     (["hello"], "message 1 must be an object with role and content, got 'hello'"),
     ([said("user"), None], "message 2 must be an object with role and content, got None"),

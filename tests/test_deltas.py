@@ -1,6 +1,7 @@
 """Deltas on disk: kilobytes, strict, bound to their base, several on one; and the commands that use them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from conftest import random_ids, snapshot, tiny_model
 
 from minisft import chat, evaluate, train
 from minisft.checkpoint import load_model, save_model
-from minisft.config import ROOT, from_assignments, shipped
+from minisft.config import from_assignments
 from minisft.interop import save_gpt2
 from minisft.models import open_model
 from minisft.peft import (
@@ -25,6 +26,7 @@ from minisft.peft import (
     save_delta,
 )
 from minisft.peft.files import base_fingerprint
+from minisft.shipped import ROOT, shipped
 from minisft.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
@@ -234,7 +236,7 @@ def test_train_evaluate_and_chat_work_with_every_method(method, pack, base, tmp_
     evaluate.main(["--model", str(folder), "--data", str(tmp_path / "rows.jsonl"), "--device", "cpu"])
     assert "of 16" in capsys.readouterr().out
     chat.main(["--model", str(folder), "--prompt", "10?", "--max-new-tokens", "3", "--device", "cpu"])
-    with pytest.raises(SystemExit, match="of LoRA one model can be made"):
+    with pytest.raises(SystemExit, match="A LoRA delta can be merged into one model first"):
         run(folder, tmp_path, "full", name="more")
 
 
@@ -245,8 +247,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(method, pack, base, tmp_path, mo
     whole = run(base, tmp_path, method, *flags, name="whole")
     original = train.train_in
 
-    def stop_early(folder, model, optimizer, windows_from, lr_at, steps, settings, state, save_every, dtype):
-        original(folder, model, optimizer, windows_from, lr_at, 3, settings, state, save_every, dtype=dtype)
+    def stop_early(folder, training, *rest):
+        original(folder, replace(training, steps=3), *rest)
         return False
 
     monkeypatch.setattr(train, "train_in", stop_early)
@@ -262,7 +264,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(method, pack, base, tmp_path, mo
 def test_a_gpt2_folder_is_a_base_to_train_resume_and_chat_on(tmp_path, capsys, monkeypatch):
     save_gpt2(tmp_path / "gpt2", small_model(), TOKENIZER)
     original = train.train_in
-    monkeypatch.setattr(train, "train_in", lambda *rest, **named: original(*rest[:5], 2, *rest[6:], **named) and False)
+    monkeypatch.setattr(train, "train_in", lambda folder, training, *rest: original(
+        folder, replace(training, steps=2), *rest) and False)
     folder = run(tmp_path / "gpt2", tmp_path, "lora", "--steps", "4")
     monkeypatch.undo()
     train.main(["--resume", "--out", str(folder), "--device", "cpu"])
@@ -275,10 +278,10 @@ def test_a_base_that_changed_since_is_not_gone_on_with(base, tmp_path, monkeypat
     original = train.train_in
     monkeypatch.setattr(train, "train_in", lambda *rest, **named: original(*rest, **named) and False)
     stopped = run(base, tmp_path, "lora", "--steps", "2")
-    with pytest.raises(ValueError, match="holds no model: .*not finished, go on with --resume --out"):
+    with pytest.raises(ValueError, match="holds no model: .*not finished, continue it with --resume --out"):
         open_model(stopped)
     save_model(base, small_model(seed=7), TOKENIZER)
-    with pytest.raises(SystemExit, match="base or data are not those"):
+    with pytest.raises(SystemExit, match="base, tokenizer or data differ from those"):
         train.main(["--resume", "--out", str(stopped), "--device", "cpu"])
 
 
@@ -305,7 +308,7 @@ def test_a_model_tuned_in_full_is_kept_whole(base, tmp_path):
 
 
 @pytest.mark.parametrize("method, words, message", [
-    ("lora", ["rank=4"], r"'rank=4' is none of the settings there are: targets=.*r=8, alpha=16"),
+    ("lora", ["rank=4"], r"'rank=4' is none of the settings: targets=.*r=8, alpha=16"),
     ("lora", ["r=many"], "r cannot be 'many'; a setting looks like r=8"),
     ("lora", ["r=4", "r=8"], "r is set twice, to 4 and to 8"),
     ("lora", ["r"], "'r' is none of the settings"), ("adapter", ["layer_norms=perhaps"], "layer_norms=no"),

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from minisft.config import ROOT
+from minisft.shipped import ROOT
 
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)

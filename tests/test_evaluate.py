@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from minisft.config import shipped
 from minisft.conversation import Conversation, render
 from minisft.evaluate import (
     Answer,
@@ -19,13 +18,14 @@ from minisft.evaluate import (
     exact_match,
     main,
     mean_loss,
-    paired_bootstrap,
     perplexity,
     split_shares,
     table,
 )
+from minisft.intervals import paired_bootstrap
 from minisft.model import GPT, GPTConfig
 from minisft.records import Record
+from minisft.shipped import shipped
 from minisft.tokenizer import END_OF_TURN, Tokenizer
 
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])

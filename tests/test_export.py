@@ -1,4 +1,4 @@
-"""PEFT folders in and out, and the export command: the libraries peft and transformers are the oracle."""
+"""PEFT folders in and out, and the export command, against the libraries peft and transformers."""
 
 import json
 import warnings
@@ -14,19 +14,32 @@ from minisft.checkpoint import save_model
 from minisft.generate import generate
 from minisft.interop import load_gpt2, load_peft, save_gpt2
 from minisft.models import open_model
-from minisft.peft import AdapterConfig, LoRAConfig, PrefixConfig, PromptConfig, add_peft, delta, save_delta
+from minisft.peft import (
+    AdapterConfig,
+    LoRAConfig,
+    PrefixConfig,
+    PromptConfig,
+    add_peft,
+    delta,
+    save_delta,
+)
 from minisft.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
 IDS = random_ids(2, 9, vocab_size=200)
-CONFIGS = [LoRAConfig(r=3, alpha=5.0), LoRAConfig(("attn.c_proj",), r=2, sqrt_r=True, dropout=0.1),
-           LoRAConfig(("h.1.attn.c_proj", "mlp.c_fc"), r=2),
-           PrefixConfig(3), PrefixConfig(3, hidden=4), PromptConfig(3)]
+CONFIGS = [
+    LoRAConfig(r=3, alpha=5.0),
+    LoRAConfig(("attn.c_proj",), r=2, sqrt_r=True, dropout=0.1),
+    LoRAConfig(("h.1.attn.c_proj", "mlp.c_fc"), r=2),
+    PrefixConfig(3),
+    PrefixConfig(3, hidden=4),
+    PromptConfig(3),
+]
 
 
 @pytest.fixture
 def run(tmp_path):
-    """run(config): folder of a base and a delta on it, all of its weights drawn anew."""
+    """run(config): folder of a base and a delta on it; random numbers are added to the delta."""
     def make(config):
         save_model(tmp_path / "base.pt", small_model(), TOKENIZER)
         torch.manual_seed(0)
@@ -42,16 +55,27 @@ def small_model():
     return tiny_model(0, torch.float32, vocab_size=TOKENIZER.vocab_size)
 
 
+def change_base(folder, name):
+    """Let the adapter_config.json of a PEFT folder name another base."""
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"base_model_name_or_path": name}))
+
+
 def logits(model):
+    """The logits of IDS; those of a soft prompt's rows, which peft gives too, are cut off."""
     found = model(IDS)
-    return getattr(found, "logits", found)[:, -IDS.shape[1]:]  # peft gives those of a prompt's rows too
+    found = getattr(found, "logits", found)
+    return found[:, -IDS.shape[1]:]
 
 
 def library_model(base, folder=None):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = transformers.AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager")
-        return (peft.PeftModel.from_pretrained(model, folder) if folder else model).eval()
+        if folder:
+            model = peft.PeftModel.from_pretrained(model, folder)
+    return model.eval()
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -64,10 +88,9 @@ def test_what_is_exported_peft_loads_and_it_comes_back(config, run, tmp_path, ca
     assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5
     shown = capsys.readouterr().out
     assert f'from_pretrained(base, "{out.as_posix()}")' in shown and "apply_chat_template" in shown
-    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == str(out / "base")
-    (out / "adapter_config.json").rename(tmp_path / "adapter_config.json")
-    moved = json.loads((tmp_path / "adapter_config.json").read_text()) | {"base_model_name_or_path": "gone/base"}
-    (out / "adapter_config.json").write_text(json.dumps(moved))
+    written = json.loads((out / "adapter_config.json").read_text())
+    assert written["base_model_name_or_path"] == str(out / "base")
+    change_base(out, "gone/base")
     assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5, "the base beside it is found"
 
 
@@ -78,15 +101,16 @@ def test_a_merged_export_is_one_model_of_the_same_logits(config, run, tmp_path):
     export.main(["--model", source, "--out", str(out), "--merge"])
     assert (logits(library_model(out)) - expected).abs().max() < 1e-5 * expected.abs().max()
     assert (logits(open_model(out)[0]) - expected).abs().max() < 1e-5
-    said = library_model(out).generate(IDS, max_new_tokens=6, eos_token_id=None)[:, IDS.shape[1]:]
-    assert generate(open_model(source)[0], IDS.tolist(), 6) == said.tolist(), "the very tokens"
+    answers = library_model(out).generate(IDS, max_new_tokens=6, eos_token_id=None)
+    assert generate(open_model(source)[0], IDS.tolist(), 6) == answers[:, IDS.shape[1]:].tolist()
 
 
-def test_settings_that_training_on_would_need_are_written_too(run, tmp_path):
+def test_settings_that_further_training_needs_are_written_too(run, tmp_path):
     export.main(["--model", run(CONFIGS[1]), "--out", str(tmp_path / "out")])
     config = peft.PeftConfig.from_pretrained(tmp_path / "out")
-    assert (config.r, config.lora_alpha, config.lora_dropout, config.use_rslora) == (2, 16.0, 0.1, True)
-    assert config.fan_in_fan_out and config.target_modules == {"attn.c_proj"} and config.task_type == "CAUSAL_LM"
+    assert (config.r, config.lora_alpha, config.lora_dropout) == (2, 16.0, 0.1)
+    assert config.use_rslora and config.fan_in_fan_out
+    assert config.target_modules == {"attn.c_proj"} and config.task_type == "CAUSAL_LM"
 
 
 def test_a_model_tuned_in_full_is_exported_as_it_is(tmp_path, capsys):
@@ -131,13 +155,16 @@ def test_what_peft_wrote_comes_in(config, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("config, message", [
-    (dict(use_dora=True), "use_dora is True"), (dict(bias="all"), "bias is 'all'"),
+    (dict(use_dora=True), "use_dora is True"),
+    (dict(bias="all"), "bias is 'all'"),
     (dict(init_lora_weights="pissa"), "init_lora_weights is 'pissa'"),
     (dict(init_lora_weights="olora"), "init_lora_weights is 'olora'"),
-    (dict(rank_pattern={"c_fc": 5}), "rank_pattern is"), (dict(modules_to_save=["ln_f"]), "modules_to_save is"),
+    (dict(rank_pattern={"c_fc": 5}), "rank_pattern is"),
+    (dict(modules_to_save=["ln_f"]), "modules_to_save is"),
 ])
 def test_what_we_cannot_compute_is_refused(config, message, tmp_path):
-    library_folder(peft.LoraConfig(task_type="CAUSAL_LM", r=3, target_modules=["c_fc"], **config), tmp_path)
+    lora = peft.LoraConfig(task_type="CAUSAL_LM", r=3, target_modules=["c_fc"], **config)
+    library_folder(lora, tmp_path)
     with pytest.raises(ValueError, match=message):
         open_model(tmp_path)
 
@@ -145,9 +172,9 @@ def test_what_we_cannot_compute_is_refused(config, message, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_a_base_that_is_not_there_is_asked_for(tmp_path):
     library_folder(LIBRARY[0], tmp_path)
-    config = json.loads((tmp_path / "adapter_config.json").read_text()) | {"base_model_name_or_path": "gpt2"}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="base_model_name_or_path is 'gpt2', expected the path of a folder"):
+    change_base(tmp_path, "gpt2")
+    message = "base_model_name_or_path is 'gpt2', expected the path of a folder"
+    with pytest.raises(ValueError, match=message):
         open_model(tmp_path)
     model = load_peft(tmp_path, load_gpt2(tmp_path / "base")[0])
     assert model.peft_config.r == 3
@@ -155,7 +182,9 @@ def test_a_base_that_is_not_there_is_asked_for(tmp_path):
 
 def test_an_adapter_is_refused_with_the_reason(run, tmp_path):
     source = run(AdapterConfig(3))
-    for flags, message in (([], "PEFT has no format for bottleneck adapters"), (["--merge"], "only LoRA changes")):
+    for flags, message in (
+            ([], "PEFT has no format for bottleneck adapters"),
+            (["--merge"], "only LoRA changes")):
         with pytest.raises(SystemExit, match=message):
             export.main(["--model", source, "--out", str(tmp_path / "out"), *flags])
     assert not (tmp_path / "out").exists()
@@ -163,18 +192,19 @@ def test_an_adapter_is_refused_with_the_reason(run, tmp_path):
 
 def test_without_a_name_the_newest_run_is_taken_and_named(tmp_path, monkeypatch, capsys):
     save_model(tmp_path / "checkpoints" / "run-3" / "model.pt", small_model(), TOKENIZER)
-    monkeypatch.setattr(models, "ROOT", tmp_path)
+    monkeypatch.setattr(models, "RUNS", tmp_path / "checkpoints")
     monkeypatch.chdir(tmp_path)
     export.main(["--out", str(tmp_path / "out")])
     assert "model: checkpoints/run-3/model.pt" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SystemExit, match="empty holds no model: no model.pt or delta.pt, and it is no GPT-2 or PEFT"):
+    message = "empty holds no model: no model.pt or delta.pt, and it is no GPT-2 or PEFT"
+    with pytest.raises(SystemExit, match=message):
         export.main(["--out", str(tmp_path / "more"), "--model", "empty"])
 
 
 def test_a_folder_with_something_in_it_is_not_written_over(run, tmp_path, capsys):
     source = run(CONFIGS[0])
-    with pytest.raises(SystemExit, match="is there already"):
+    with pytest.raises(SystemExit, match="already exists"):
         export.main(["--model", source, "--out", str(tmp_path)])
     with pytest.raises(SystemExit):
         export.main(["--model", source])
@@ -183,11 +213,14 @@ def test_a_folder_with_something_in_it_is_not_written_over(run, tmp_path, capsys
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name, change, message", [
-    ("adapter_config.json", {"r": None}, "a setting is missing or no number"),
-    ("adapter_config.json", {"lora_alpha": "x"}, "a setting is missing or no number"),
-    ("adapter_config.json", {"base_model_name_or_path": 3}, "base_model_name_or_path is '3', expected the path"),
-    ("adapter_config.json", [], "holds a list, expected an object"), ("base/config.json", [], "holds a list"),
-    ("base/config.json", dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop")), "expected one number for all"),
+    ("adapter_config.json", {"r": None}, "a setting is missing or not a number"),
+    ("adapter_config.json", {"lora_alpha": "x"}, "a setting is missing or not a number"),
+    ("adapter_config.json", {"base_model_name_or_path": 3},
+     "base_model_name_or_path is '3', expected the path"),
+    ("adapter_config.json", [], "holds a list, expected an object"),
+    ("base/config.json", [], "holds a list"),
+    ("base/config.json", dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop")),
+     "expected one number for all"),
 ])
 def test_a_folder_changed_by_hand_is_refused(name, change, message, tmp_path):
     library_folder(LIBRARY[0], tmp_path)
@@ -202,6 +235,5 @@ def test_a_delta_in_the_folder_of_its_base_is_opened(tmp_path):
     expected = logits(library_folder(LIBRARY[0], tmp_path))
     for path in (tmp_path / "base").iterdir():
         path.rename(tmp_path / path.name)
-    config = json.loads((tmp_path / "adapter_config.json").read_text()) | {"base_model_name_or_path": str(tmp_path)}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    change_base(tmp_path, str(tmp_path))
     assert (logits(open_model(tmp_path)[0]) - expected).abs().max() < 1e-5 * expected.abs().max()

@@ -1,4 +1,4 @@
-"""Generation against a loop without a cache, against transformers, and against the rules of its own."""
+"""Generation against a loop without a cache, against transformers, and against its own rules."""
 
 import gc
 import math
@@ -6,11 +6,19 @@ import math
 import pytest
 import torch
 from conftest import random_ids, tiny_model, to_transformers
-from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers.generation.logits_process import (
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from minisft.generate import Sampling, choose, generate, generate_steps
 
 PROMPTS = [[3], [0, 0, 5, 1, 0], [7, 18, 2], [4, 4, 4, 4, 4, 4, 4, 9], [11, 0, 6]]
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
 
 
 @torch.no_grad()
@@ -48,15 +56,15 @@ def test_rows_that_stop_early_leave_the_others_as_they_would_be_alone():
 def test_greedy_equals_transformers_generate_alone_and_padded_at_the_left(seed):
     model = tiny_model(seed, block_size=24)
     theirs = to_transformers(model)
+    greedy = {"max_new_tokens": 10, "do_sample": False, "pad_token_id": 0}
     for prompt, ours in zip(PROMPTS, generate(model, PROMPTS, 10)):
         ids = torch.tensor([prompt])
-        expected = theirs.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=10, do_sample=False,
-                                   pad_token_id=0)
+        expected = theirs.generate(ids, attention_mask=torch.ones_like(ids), **greedy)
         assert ours == expected[0, len(prompt):].tolist()
     width = max(map(len, PROMPTS))
     padded = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in PROMPTS])
     real = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in PROMPTS])
-    expected = theirs.generate(padded, attention_mask=real, max_new_tokens=10, do_sample=False, pad_token_id=0)
+    expected = theirs.generate(padded, attention_mask=real, **greedy)
     assert generate(model, PROMPTS, 10) == expected[:, width:].tolist()
 
 
@@ -64,34 +72,44 @@ def test_a_stop_token_ends_its_row_and_is_part_of_the_answer():
     model = tiny_model(1, block_size=24)
     free = generate(model, PROMPTS, 12)
     for stop in set(sum(free, [])):
-        expected = [answer[:answer.index(stop) + 1] if stop in answer else answer for answer in free]
+        expected = [
+            answer[:answer.index(stop) + 1] if stop in answer else answer for answer in free]
         assert generate(model, PROMPTS, 12, stop=(stop,)) == expected
 
 
-def test_steps_name_the_rows_that_still_go_on():
+def test_each_step_names_the_rows_that_are_not_finished():
     model = tiny_model(1, block_size=24)
     free = generate(model, PROMPTS, 12)
     stop = free[0][3]
     steps = list(generate_steps(model, PROMPTS, 12, stop=(stop,)))
     answers = generate(model, PROMPTS, 12, stop=(stop,))
     for number, step in enumerate(steps):
-        assert step == {row: answer[number] for row, answer in enumerate(answers) if number < len(answer)}
+        assert step == {
+            row: answer[number] for row, answer in enumerate(answers) if number < len(answer)}
     assert len(steps) == max(map(len, answers))
 
 
 def test_every_row_ends_when_it_fills_the_models_block_size():
     model = tiny_model(block_size=12)
-    assert [len(answer) for answer in generate(model, PROMPTS, 100)] == [12 - len(prompt) for prompt in PROMPTS]
-    assert generate(model, PROMPTS, 100) == [greedy_by_hand(model, prompt, 100) for prompt in PROMPTS]
+    answers = generate(model, PROMPTS, 100)
+    assert [len(answer) for answer in answers] == [12 - len(prompt) for prompt in PROMPTS]
+    assert answers == [greedy_by_hand(model, prompt, 100) for prompt in PROMPTS]
     assert len(generate(model, [list(range(11))], 100)[0]) == 1
 
 
 @pytest.mark.parametrize("max_new_tokens", [0, 1, 4])
-def test_no_row_gets_more_than_max_new_tokens_and_the_model_runs_once_for_each(max_new_tokens, monkeypatch):
+def test_no_row_gets_more_than_max_new_tokens_and_the_model_runs_once_for_each(
+        max_new_tokens, monkeypatch):
     model, runs = tiny_model(), []
     trunk = model.trunk
-    monkeypatch.setattr(model, "trunk", lambda x, *rest: runs.append(x.shape[1]) or trunk(x, *rest))
-    assert [len(answer) for answer in generate(model, PROMPTS, max_new_tokens)] == [max_new_tokens] * len(PROMPTS)
+
+    def counted(x, *rest):
+        runs.append(x.shape[1])
+        return trunk(x, *rest)
+
+    monkeypatch.setattr(model, "trunk", counted)
+    answers = generate(model, PROMPTS, max_new_tokens)
+    assert [len(answer) for answer in answers] == [max_new_tokens] * len(PROMPTS)
     assert runs[1:] == [1] * (max_new_tokens - 1)
 
 
@@ -109,49 +127,65 @@ def warped(logits, temperature, top_k, top_p):
     return logits.softmax(dim=-1)
 
 
-SAMPLINGS = [(1.0, 0, 1.0), (0.5, 0, 1.0), (2.0, 0, 1.0), (1.0, 1, 1.0), (1.0, 5, 1.0), (1.0, 99, 1.0), (1.0, 0, 0.01),
-             (1.0, 0, 0.5), (1.0, 0, 0.9), (0.7, 6, 0.8), (1.5, 12, 0.95)]
+SAMPLINGS = [
+    (1.0, 0, 1.0), (0.5, 0, 1.0), (2.0, 0, 1.0),
+    (1.0, 1, 1.0), (1.0, 5, 1.0), (1.0, 99, 1.0),
+    (1.0, 0, 0.01), (1.0, 0, 0.5), (1.0, 0, 0.9),
+    (0.7, 6, 0.8), (1.5, 12, 0.95),
+]
 
 
 @pytest.mark.parametrize("temperature, top_k, top_p", SAMPLINGS)
-def test_the_probabilities_drawn_from_equal_those_of_transformers_warpers(temperature, top_k, top_p, monkeypatch):
-    logits = 2 * torch.randn(300, 19, generator=torch.Generator().manual_seed(0))
+def test_the_probabilities_drawn_from_equal_those_of_transformers_warpers(
+        temperature, top_k, top_p, monkeypatch):
+    logits = 2 * torch.randn(300, 19, generator=seeded(0))
     drawn_from = []
     multinomial = torch.multinomial
-    monkeypatch.setattr(torch, "multinomial",
-                        lambda p, *rest, **named: drawn_from.append(p) or multinomial(p, *rest, **named))
-    choose(logits, Sampling(temperature, top_k, top_p), torch.Generator().manual_seed(0))
+
+    def recorded(probabilities, *rest, **named):
+        drawn_from.append(probabilities)
+        return multinomial(probabilities, *rest, **named)
+
+    monkeypatch.setattr(torch, "multinomial", recorded)
+    choose(logits, Sampling(temperature, top_k, top_p), seeded(0))
     expected = warped(logits, temperature, top_k, top_p)
     assert torch.equal(drawn_from[0] > 0, expected > 0)
     assert torch.allclose(drawn_from[0], expected, rtol=0, atol=1e-6)
 
 
+def check_frequencies(tokens, expected):
+    """Tokens drawn many times must have these probabilities, up to 4.5 standard errors."""
+    frequencies = tokens.bincount(minlength=len(expected)) / len(tokens)
+    standard_error = (expected * (1 - expected) / len(tokens)).sqrt()
+    assert (frequencies[expected == 0] == 0).all()
+    assert ((frequencies - expected).abs() <= 4.5 * standard_error + 1e-6).all()
+
+
 @pytest.mark.parametrize("temperature, top_k, top_p", SAMPLINGS)
 def test_frequencies_of_many_draws_follow_transformers_warpers(temperature, top_k, top_p):
     draws = 40_000
-    logits = 1.5 * torch.randn(1, 19, generator=torch.Generator().manual_seed(1))
-    tokens = choose(logits.expand(draws, -1), Sampling(temperature, top_k, top_p), torch.Generator().manual_seed(2))
-    expected = warped(logits, temperature, top_k, top_p)[0]
-    frequencies = tokens.bincount(minlength=19) / draws
-    assert (frequencies[expected == 0] == 0).all()
-    assert ((frequencies - expected).abs() <= 4.5 * (expected * (1 - expected) / draws).sqrt() + 1e-6).all()
+    logits = 1.5 * torch.randn(1, 19, generator=seeded(1))
+    tokens = choose(logits.expand(draws, -1), Sampling(temperature, top_k, top_p), seeded(2))
+    check_frequencies(tokens, warped(logits, temperature, top_k, top_p)[0])
 
 
 def test_top_p_worked_by_hand():
     logits = torch.tensor([0.5, 0.25, 0.125, 0.125]).log()[[2, 0, 3, 1]].expand(4000, -1)
     for top_p, allowed in ((0.4, {1}), (0.51, {1, 3}), (0.74, {1, 3}), (0.9, {0, 1, 2, 3})):
-        drawn = choose(logits, Sampling(temperature=1, top_p=top_p), torch.Generator().manual_seed(0))
+        drawn = choose(logits, Sampling(temperature=1, top_p=top_p), seeded(0))
         assert set(drawn.tolist()) == allowed
 
 
-@pytest.mark.parametrize("top_p, number", [(0.2, 1), (0.25, 1), (0.26, 2), (0.5, 2), (0.75, 3), (1.0, 4)])
+@pytest.mark.parametrize("top_p, number", [
+    (0.2, 1), (0.25, 1), (0.26, 2), (0.5, 2), (0.75, 3), (1.0, 4)])
 def test_top_p_is_reached_when_the_mass_equals_it(top_p, number):
     logits = torch.zeros(4000, 4)  # exactly a quarter each
-    assert len(set(choose(logits, Sampling(1, top_p=top_p), torch.Generator().manual_seed(0)).tolist())) == number
+    drawn = choose(logits, Sampling(1, top_p=top_p), seeded(0))
+    assert len(set(drawn.tolist())) == number
 
 
 def test_top_k_1_and_temperature_0_are_both_greedy():
-    logits = torch.randn(50, 19, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(50, 19, generator=seeded(0))
     assert torch.equal(choose(logits, Sampling()), logits.argmax(dim=-1))
     assert torch.equal(choose(logits, Sampling(temperature=1, top_k=1)), logits.argmax(dim=-1))
 
@@ -165,7 +199,7 @@ def test_the_same_generator_seed_gives_the_same_tokens():
     model, sampling = tiny_model(), Sampling(temperature=1.5)
 
     def sample(seed):
-        return generate(model, PROMPTS, 8, sampling=sampling, generator=torch.Generator().manual_seed(seed))
+        return generate(model, PROMPTS, 8, sampling=sampling, generator=seeded(seed))
 
     torch.manual_seed(0)
     first = sample(3)
@@ -177,12 +211,11 @@ def test_the_same_generator_seed_gives_the_same_tokens():
 def test_sampling_draws_from_the_models_own_next_token_probabilities():
     model, prompt = tiny_model(2), [5, 1, 8]
     draws = 20_000
-    answers = generate(model, [prompt] * draws, 1, sampling=Sampling(temperature=1),
-                       generator=torch.Generator().manual_seed(0))
+    answers = generate(
+        model, [prompt] * draws, 1, sampling=Sampling(temperature=1), generator=seeded(0))
     with torch.no_grad():
         expected = model(torch.tensor([prompt]))[0, -1].softmax(dim=-1)
-    frequencies = torch.tensor(answers)[:, 0].bincount(minlength=19) / draws
-    assert ((frequencies - expected).abs() <= 4.5 * (expected * (1 - expected) / draws).sqrt() + 1e-6).all()
+    check_frequencies(torch.tensor(answers)[:, 0], expected)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -220,14 +253,20 @@ def test_the_models_mode_is_restored_when_the_consumer_stops_early():
 def test_gradients_are_off_inside_and_untouched_outside(monkeypatch):
     model, inside = tiny_model(), []
     head = model.head
-    monkeypatch.setattr(model, "head", lambda x: inside.append(torch.is_grad_enabled()) or head(x))
+
+    def observed(x):
+        inside.append(torch.is_grad_enabled())
+        return head(x)
+
+    monkeypatch.setattr(model, "head", observed)
     for _ in generate_steps(model, PROMPTS, 3):
         assert torch.is_grad_enabled()
     assert torch.is_grad_enabled()
     assert inside == [False] * 3
 
 
-@pytest.mark.parametrize("prompts, got", [([[1], []], 0), ([list(range(16))], 16), ([[1], [0] * 20], 20)])
+@pytest.mark.parametrize("prompts, got", [
+    ([[1], []], 0), ([list(range(16))], 16), ([[1], [0] * 20], 20), ([[], [0] * 20], 0)])
 def test_a_prompt_that_is_empty_or_leaves_no_room_is_refused(prompts, got):
     with pytest.raises(ValueError, match=f"prompts must have 1 to 15 tokens.*got one of {got}"):
         generate(tiny_model(), prompts, 5)

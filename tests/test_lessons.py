@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from minisft.config import ROOT
+from minisft.shipped import ROOT
 
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
 

@@ -20,7 +20,8 @@ from conftest import (
 from torch import nn
 
 from minisft.cache import KVCache, PrefixCache
-from minisft.model import GPT, GPTConfig, turn_back, waves
+from minisft.model import GPT, GPTConfig
+from minisft.start import initialize, spread_rows, turn_back, waves
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -143,7 +144,7 @@ def test_a_fresh_model_gives_every_token_about_the_same_probability():
 def test_the_same_generator_seed_gives_the_same_start():
     first, second, other = tiny_model(), tiny_model(seed=1), tiny_model(seed=2)
     for model, seed in ((first, 7), (second, 7), (other, 8)):
-        model.reset_parameters(torch.Generator().manual_seed(seed))
+        initialize(model, torch.Generator().manual_seed(seed))
     assert difference(snapshot(first), snapshot(second)) == 0
     assert difference(snapshot(first), snapshot(other)) > 0
 
@@ -319,7 +320,7 @@ def test_how_weights_are_stored_changes_nothing_but_speed():
     assert difference(snapshot(read), snapshot(model)) == 0
     assert all(m.weight.T.is_contiguous() for m in read.modules() if isinstance(m, nn.Linear))
     for some in (model, by_rows):
-        some.reset_parameters(torch.Generator().manual_seed(7))
+        initialize(some, torch.Generator().manual_seed(7))
     assert difference(snapshot(by_rows), snapshot(model)) == 0
 
 
@@ -351,12 +352,12 @@ def test_rows_that_are_alike_are_moved_apart_and_no_other():
     ids = list(range(1500, 2000))
     model.wte.weight.data[ids] = model.wte.weight.data[7].clone()
     before = model.wte.weight.detach().clone()
-    model.spread_rows(ids)
+    spread_rows(model, ids)
     moved = model.wte.weight[1500:] - before[1500:]
     assert torch.equal(model.wte.weight[:1500], before[:1500])
     assert moved.mean(0).abs().max() < 4 * 0.4 / 500 ** 0.5 and torch.pdist(moved).min() > 0.1
     assert abs(moved.std() / before[:1500].std() - 1) < 0.02
     again = tiny_model(vocab_size=2000, n_embd=64)
     again.wte.weight.data.copy_(before)
-    again.spread_rows(ids)
+    spread_rows(again, ids)
     assert torch.equal(again.wte.weight, model.wte.weight)

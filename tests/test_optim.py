@@ -16,7 +16,8 @@ SHAPES = [(4, 3), (3,), (2, 3, 2), (), (5, 1)]
 
 def random_parameters(seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in SHAPES]
+    return [
+        torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in SHAPES]
 
 
 def random_gradients(step, dtype=torch.float64, scale=1.0):
@@ -25,13 +26,18 @@ def random_gradients(step, dtype=torch.float64, scale=1.0):
 
 
 def present(step, index):
-    """Whether a parameter has a gradient at a step: one never, one now and then, one only from step 20 on."""
+    """Whether a parameter has a gradient: 1 never, 2 at two of three steps, 4 from step 20 on."""
     return not (index == 1 or (index == 2 and step % 3 == 0) or (index == 4 and step < 20))
 
 
 def give_gradients(parameters, step, **options):
-    for index, (parameter, gradient) in enumerate(zip(parameters, random_gradients(step, **options))):
+    gradients = random_gradients(step, **options)
+    for index, (parameter, gradient) in enumerate(zip(parameters, gradients)):
         parameter.grad = gradient if present(step, index) else None
+
+
+def gradients_of(parameters):
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def largest_gap(ours, theirs):
@@ -54,14 +60,19 @@ def test_adamw_equals_torchs_over_fifty_steps(eps, scale, dtype, tolerance):
         oracle.step()
         assert largest_gap(ours, theirs) < tolerance
     assert torch.equal(ours[1], start[1])  # never a gradient: no decay either
-    assert [optimizer.state[index]["t"] if index in optimizer.state else 0 for index in range(5)] == [50, 0, 33, 50, 30]
+    steps = {index: state["t"] for index, state in optimizer.state.items()}
+    assert steps == {0: 50, 2: 33, 3: 50, 4: 30}
 
 
 def test_adamw_with_groups_equals_torchs_with_groups():
     ours, theirs = random_parameters(), random_parameters()
-    optimizer = AdamW([{"params": ours[:2], "weight_decay": 0.3}, {"params": ours[2:], "weight_decay": 0.0}], lr=0.02)
-    oracle = torch.optim.AdamW([{"params": theirs[:2], "weight_decay": 0.3},
-                                {"params": theirs[2:], "weight_decay": 0.0}], lr=0.02, betas=(0.9, 0.95))
+
+    def groups(parameters):
+        return [{"params": parameters[:2], "weight_decay": 0.3},
+                {"params": parameters[2:], "weight_decay": 0.0}]
+
+    optimizer = AdamW(groups(ours), lr=0.02)
+    oracle = torch.optim.AdamW(groups(theirs), lr=0.02, betas=(0.9, 0.95))
     for step in range(50):
         for parameters in (ours, theirs):
             for parameter, gradient in zip(parameters, random_gradients(step)):
@@ -79,7 +90,9 @@ def test_two_adamw_steps_worked_by_hand():
     assert theta.item() == pytest.approx(1.82, rel=1e-14)
     theta.grad = torch.tensor([0.0], dtype=torch.float64)
     optimizer.step()  # m = 2 / 2 = 1, m_hat = 1 / 0.75; v = 4 * 0.75 = 3, v_hat = 3 / 0.4375
-    assert theta.item() == pytest.approx(1.82 * 0.95 - 0.1 * (1 / 0.75) / (math.sqrt(3 / 0.4375) + 1), rel=1e-14)
+    m_hat, v_hat = 1 / 0.75, 3 / 0.4375
+    expected = 1.82 * 0.95 - 0.1 * m_hat / (math.sqrt(v_hat) + 1)
+    assert theta.item() == pytest.approx(expected, rel=1e-14)
 
 
 def test_with_zero_gradients_decay_alone_acts_and_only_on_matrices():
@@ -100,11 +113,13 @@ def names_of(model, group):
     return [names[id(parameter)] for parameter in group["params"]]
 
 
-MATRICES = {"wte.weight", "wpe.weight", *(f"h.{layer}.{name}.weight" for layer in range(2)
-                                          for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"))}
-VECTORS = {"ln_f.weight", "ln_f.bias", *(f"h.{layer}.{name}" for layer in range(2) for name in (
-    "ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias", "attn.c_attn.bias", "attn.c_proj.bias", "mlp.c_fc.bias",
-    "mlp.c_proj.bias"))}
+MATRICES, VECTORS = {"wte.weight", "wpe.weight"}, {"ln_f.weight", "ln_f.bias"}
+for layer in range(2):
+    for linear in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"):
+        MATRICES.add(f"h.{layer}.{linear}.weight")
+        VECTORS.add(f"h.{layer}.{linear}.bias")
+    for norm in ("ln_1", "ln_2"):
+        VECTORS |= {f"h.{layer}.{norm}.weight", f"h.{layer}.{norm}.bias"}
 
 
 def test_matrices_decay_and_vectors_do_not_each_in_its_group_once():
@@ -126,7 +141,7 @@ def test_frozen_parameters_are_in_no_group():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_saved_and_loaded_optimizer_goes_on_with_the_same_bits(dtype):
+def test_a_saved_and_loaded_optimizer_continues_with_the_same_bits(dtype):
     whole, cut = random_parameters(dtype=dtype), random_parameters(dtype=dtype)
     one, two = (AdamW(parameters, lr=0.05, weight_decay=0.3) for parameters in (whole, cut))
     file = io.BytesIO()
@@ -186,8 +201,10 @@ def test_a_state_of_other_parameters_is_refused():
         AdamW(random_parameters()[::-1]).load_state_dict(saved)
 
 
-@pytest.mark.parametrize("wrong", [{"lr": -1}, {"lr": math.nan}, {"eps": -1}, {"weight_decay": -0.1},
-                                   {"betas": (1.0, 0.9)}, {"betas": (0.9, -0.1)}])
+@pytest.mark.parametrize("wrong", [
+    {"lr": -1}, {"lr": math.nan}, {"eps": -1}, {"weight_decay": -0.1},
+    {"betas": (1.0, 0.9)}, {"betas": (0.9, -0.1)},
+])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="must not be negative, betas in"):
         AdamW(random_parameters(), **wrong)
@@ -205,14 +222,14 @@ def test_clipping_equals_torch_above_and_below_the_threshold(max_norm, dtype, to
     ours, theirs = random_parameters(dtype=dtype), random_parameters(dtype=dtype)
     give_gradients(ours, 1, dtype=dtype)
     give_gradients(theirs, 1, dtype=dtype)
-    before = [parameter.grad.clone() for parameter in ours if parameter.grad is not None]
+    before = [gradient.clone() for gradient in gradients_of(ours)]
     norm = clip_grad_norm(ours, max_norm)
     expected = nn.utils.clip_grad_norm_(theirs, max_norm)
     assert norm.shape == () and norm.item() == pytest.approx(expected.item(), rel=tolerance)
-    after = [parameter.grad for parameter in ours if parameter.grad is not None]
+    after = gradients_of(ours)
     # torch adds 1e-6 to the norm it divides by
     slack = tolerance + 1e-6 * max(gradient.abs().max().item() for gradient in after)
-    assert largest_gap(after, [parameter.grad for parameter in theirs if parameter.grad is not None]) < slack
+    assert largest_gap(after, gradients_of(theirs)) < slack
     if max_norm > norm:
         assert all(torch.equal(a, b) for a, b in zip(after, before))
 
@@ -220,9 +237,9 @@ def test_clipping_equals_torch_above_and_below_the_threshold(max_norm, dtype, to
 def test_clipping_brings_the_norm_to_the_threshold_and_keeps_the_direction():
     parameters = random_parameters()
     give_gradients(parameters, 1)
-    before = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+    before = torch.cat([gradient.flatten() for gradient in gradients_of(parameters)])
     norm = clip_grad_norm(parameters, 0.5)
-    after = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+    after = torch.cat([gradient.flatten() for gradient in gradients_of(parameters)])
     assert norm.item() == pytest.approx(before.norm().item(), rel=1e-14)
     assert after.norm().item() == pytest.approx(0.5, rel=1e-14)
     assert torch.allclose(after / after.norm(), before / before.norm(), rtol=0, atol=1e-14)
@@ -306,7 +323,8 @@ def test_wsd_equals_torchs_linear_constant_linear(warmup, decay, floor):
 
 
 @pytest.mark.parametrize("schedule, rates", [
-    (warmup_cosine(1.0, total=6, warmup=2), [0.5, 1, 1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0, 0]),
+    (warmup_cosine(1.0, total=6, warmup=2),
+     [0.5, 1, 1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0, 0]),
     (warmup_cosine(8.0, total=2, floor=4.0), [8, 6, 4, 4]),
     (warmup_cosine(1.0, total=2, warmup=2), [0.5, 1, 0, 0]),
     (warmup_cosine(1.0, total=2, warmup=4), [0.25, 0.5, 0, 0]),
@@ -326,8 +344,11 @@ def test_after_the_end_the_rate_stays_at_the_floor(make):
     assert {lr(step) for step in range(20, 200)} == {0.1}
 
 
-@pytest.mark.parametrize("make", [lambda: warmup_cosine(1.0, -1), lambda: warmup_cosine(1.0, 5, -1),
-                                  lambda: wsd(1.0, 5, decay=-1)])
+@pytest.mark.parametrize("make", [
+    lambda: warmup_cosine(1.0, -1),
+    lambda: warmup_cosine(1.0, 5, -1),
+    lambda: wsd(1.0, 5, decay=-1),
+])
 def test_negative_numbers_of_steps_are_refused(make):
     with pytest.raises(ValueError, match="must not be negative, got -1"):
         make()

@@ -23,7 +23,7 @@ from minisft.peft import (
     add_peft,
     delta,
     describe_parameters,
-    finished,
+    export_state,
     merge,
     remove_peft,
     unmerge,
@@ -188,7 +188,7 @@ def test_a_prompt_equals_the_librarys_in_logits_and_gradients():
 
 def test_a_prefix_without_its_network_is_the_same():
     model, ids = tuned(ALL["prefix network"]), random_ids(3, 9)
-    config, weights = finished(model)
+    config, weights = export_state(model)
     plain = add_peft(tiny_model(), config)
     assert config == PrefixConfig(P=4) and weights.keys() == delta(plain).keys() == {"keys_values"}
     plain.keys_values.data.copy_(weights["keys_values"])

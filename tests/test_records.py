@@ -1,4 +1,4 @@
-"""Files in every format, well made and badly made; ten thousand random rows against a second reading of them."""
+"""Files in every format, good and bad, and ten thousand random rows against a second reader."""
 
 import json
 import random
@@ -38,17 +38,22 @@ def v(who, value):
     ({"instruction": "Hi", "input": " \n", "output": "Hello"}, "u: Hi | a: Hello"),
     ({"instruction": "Hi", "input": None, "output": "Hello"}, "u: Hi | a: Hello"),
     ({"instruction": "Hi", "output": "Hello"}, "u: Hi | a: Hello"),
-    ({"instruction": "Hi", "output": "Hello", "system": "Be kind."}, "s: Be kind. | u: Hi | a: Hello"),
+    ({"instruction": "Hi", "output": "Hello", "system": "Be kind."},
+     "s: Be kind. | u: Hi | a: Hello"),
     ({"instruction": "Hi", "output": "Hello", "system": "", "history": []}, "u: Hi | a: Hello"),
     ({"instruction": "Hi", "output": "Hello", "system": None, "history": None}, "u: Hi | a: Hello"),
     ({"instruction": "c", "output": "d", "history": [["a", "b"], ["e", "f"]], "system": "x"},
      "s: x | u: a | a: b | u: e | a: f | u: c | a: d"),
-    ({"instruction": "Hi", "output": "Hello", "text": "Below is an instruction ..."}, "u: Hi | a: Hello"),
+    ({"instruction": "Hi", "output": "Hello", "text": "Below is an instruction ..."},
+     "u: Hi | a: Hello"),
     ({"conversations": [v("human", "a"), v("gpt", "b")]}, "u: a | a: b"),
-    ({"id": 7, "conversations": [v("system", "x"), v("human", "a"), v("gpt", "b"), v("human", "c"), v("gpt", "d")]},
+    ({"id": 7, "conversations": [
+        v("system", "x"), v("human", "a"), v("gpt", "b"), v("human", "c"), v("gpt", "d")]},
      "s: x | u: a | a: b | u: c | a: d"),
     ({"messages": [m("user", "a"), m("assistant", "b")]}, "u: a | a: b"),
-    ({"messages": [m("system", "x"), m("user", "a"), m("assistant", "b"), m("user", "c"), m("assistant", "d")]},
+    ({"messages": [
+        m("system", "x"),
+        m("user", "a"), m("assistant", "b"), m("user", "c"), m("assistant", "d")]},
      "s: x | u: a | a: b | u: c | a: d"),
     ({"prompt": "a", "completion": " b"}, "u: a | a:  b"),
     ({"prompt": "法国的首都？", "completion": "巴黎😀"}, "u: 法国的首都？ | a: 巴黎😀"),
@@ -81,7 +86,8 @@ def test_other_right_answers_are_kept():
     (True, "the row is true or false, expected an object"),
     (1.5, "the row is a number, expected an object"),
     ({}, r"not known from its keys \(none\); expected messages, or conversations"),
-    ({"question": "a", "answer": "b"}, r"not known from its keys \('question', 'answer'\); expected"),
+    ({"question": "a", "answer": "b"},
+     r"not known from its keys \('question', 'answer'\); expected"),
     ({"instruction": "a"}, "output is missing, expected text"),
     ({"instruction": 3, "output": "b"}, "instruction is a number, expected text"),
     ({"instruction": "a", "output": None}, "output is null, expected text"),
@@ -89,7 +95,8 @@ def test_other_right_answers_are_kept():
     ({"instruction": "a", "output": "b", "input": 0}, "input is a number, expected text"),
     ({"instruction": "a", "output": ""}, "the assistant content is empty, expected text"),
     ({"instruction": "a", "output": "b", "system": 0}, "the system content is int, expected text"),
-    ({"instruction": "a", "output": "b", "system": " "}, "the system content is empty, expected text"),
+    ({"instruction": "a", "output": "b", "system": " "},
+     "the system content is empty, expected text"),
     ({"instruction": "a", "output": "b", "history": 0}, "history must be a list of"),
     ({"instruction": "a", "output": "b", "history": {}}, "history must be a list of"),
     ({"instruction": "a", "output": "b", "history": ["ab"]}, "history must be a list of"),
@@ -103,14 +110,18 @@ def test_other_right_answers_are_kept():
     ({"messages": "a"}, "messages is str, expected a list"),
     ({"messages": []}, "no user message; expected"),
     ({"messages": [m("user", "a")]}, "ends with the user; expected an assistant's answer"),
-    ({"messages": [m("user", "a"), m("tool", "b")]}, "message 2: unknown role 'tool': expected one of"),
+    ({"messages": [m("user", "a"), m("tool", "b")]},
+     "message 2: unknown role 'tool': expected one of"),
     ({"messages": [m("user", "a"), m("user", "b")]}, "turn 2 is by user, expected assistant"),
     ({"conversations": {}}, "conversations is an object, expected a list of from and value"),
     ({"conversations": [v("user", "a")]}, "turn 1: from is 'user', expected human, gpt or system"),
     ({"conversations": [v(["gpt"], "a")]}, r"turn 1: from is \['gpt'\], expected human"),
-    ({"conversations": [v("human", "a"), {"from": "gpt"}]}, "turn 2 must be an object with from and value"),
-    ({"conversations": [v("human", "a"), "b"]}, "turn 2 must be an object with from and value, got 'b'"),
-    ({"conversations": [v("human", "a"), v("gpt", 3)]}, "message 2: the assistant content is int, expected text"),
+    ({"conversations": [v("human", "a"), {"from": "gpt"}]},
+     "turn 2 must be an object with from and value"),
+    ({"conversations": [v("human", "a"), "b"]},
+     "turn 2 must be an object with from and value, got 'b'"),
+    ({"conversations": [v("human", "a"), v("gpt", 3)]},
+     "message 2: the assistant content is int, expected text"),
     ({"conversations": [v("gpt", "a"), v("human", "b")]}, "turn 1 is by assistant, expected user"),
 ])
 def test_a_bad_row_is_refused_with_what_was_expected(row, wrong):
@@ -150,9 +161,13 @@ def test_line_separators_of_unicode_do_not_end_a_line(tmp_path):
 
 
 def test_several_files_of_different_formats_are_read_in_order(tmp_path):
-    rows = [{"instruction": "a", "output": "1"}, {"conversations": [v("human", "b"), v("gpt", "2")]},
-            {"messages": [m("user", "c"), m("assistant", "3")]}, {"prompt": "d", "completion": "4"}]
-    paths = [write(tmp_path, json.dumps([row] if i % 2 else row), f"{i}.json") for i, row in enumerate(rows)]
+    rows = [
+        {"instruction": "a", "output": "1"},
+        [{"conversations": [v("human", "b"), v("gpt", "2")]}],
+        {"messages": [m("user", "c"), m("assistant", "3")]},
+        [{"prompt": "d", "completion": "4"}],
+    ]
+    paths = [write(tmp_path, json.dumps(row), f"{i}.json") for i, row in enumerate(rows)]
     paths.append(write(tmp_path, '{"text": "e"}\n' + ROW, "mixed.jsonl"))
     records, _ = read_records(paths)
     assert [turns(record) for record in records if record.item != "e"] == [
@@ -167,20 +182,25 @@ def test_several_files_of_different_formats_are_read_in_order(tmp_path):
     (f"{ROW}\n{ROW}{ROW}\n", 2, "not JSON: Extra data"),
     (f"{ROW}\n5\n", 2, "the row is a number, expected an object"),
     (f"{ROW}\r\n{ROW[:-3]}\r\n", 2, "not JSON"),
-    (ROW.encode() + b'\n{"text": "\xff"}\n', 2, "not UTF-8 at byte 11 of the line; save the file as UTF-8"),
+    (ROW.encode() + b'\n{"text": "\xff"}\n', 2,
+     "not UTF-8 at byte 11 of the line; save the file as UTF-8"),
     (ROW.encode() + b"\n" + ROW.encode("utf-16"), 2, "not UTF-8 at byte 1"),
     (ROW + '\n{"text": "\\ud800"}', 2, "lone surrogate"),
-    (ROW + '\n{"text": ' + "1" * 5000 + "}", 2, "JSON that cannot be read .*; expected a plain object"),
-    (ROW + '\n{"text": ' + "[" * 100_000 + "}", 2, "JSON that cannot be read .*; expected a plain object"),
+    (ROW + '\n{"text": ' + "1" * 5000 + "}", 2,
+     "JSON that cannot be read .*; expected a plain object"),
+    (ROW + '\n{"text": ' + "[" * 100_000 + "}", 2,
+     "JSON that cannot be read .*; expected a plain object"),
     (ROW + '\n{"text": NaN}', 2, "text is a number, expected text"),
     (ROW + '\n{"prompt": Infinity, "completion": "b"}', 2, "prompt is a number, expected text"),
     (f'[\n{ROW},\n\n{{"prompt": 1}}]', 4, "prompt is a number, expected text"),
     (f"[\n{ROW},\n 5]", 3, "the row is a number, expected an object"),
-    (f"[\n{ROW},\n{ROW},\n]", 4, "not JSON: Expecting value at line 4, column 1; .*rest of the array cannot be read"),
-    (f'[\n{ROW},\n{{"a":\n1,\n}}]', 3, "not JSON: .* at line [45], column .; .*rest of the array cannot be read"),
+    (f"[\n{ROW},\n{ROW},\n]", 4,
+     "not JSON: Expecting value at line 4, column 1; .*rest of the array cannot be read"),
+    (f'[\n{ROW},\n{{"a":\n1,\n}}]', 3,
+     "not JSON: .* at line [45], column .; .*rest of the array cannot be read"),
     (f"[\n{ROW}\n{ROW}]", 2, "expected , or ] after this element, got '{'"),
     (f"[\n{ROW},\n{ROW}\n", 3, "expected , or ] after this element, got ''"),
-    (f"[\n{ROW}\n]\n\n{ROW}", 5, "something stands after the array's end; expected nothing more"),
+    (f"[\n{ROW}\n]\n\n{ROW}", 5, "there is text after the array's end; expected nothing more"),
     (f"[\n{ROW},\n".encode() + b'{"text": "\xff"}]', 3, "not UTF-8; save the file as UTF-8"),
     (f"[\n{ROW},\n" + "[" * 100_000, 3, "JSON that cannot be read"),
 ])
@@ -203,10 +223,10 @@ def test_skipping_bad_rows_counts_each_and_keeps_the_others(tmp_path):
 
 @pytest.mark.parametrize("content, line, wrong", [
     (f"[{ROW},\n{{bad, {ROW}]", 2, "not JSON"), (f"[{ROW}\n{ROW}]", 1, "expected , or ]"),
-    (f"[{ROW}]\n{ROW}", 2, "something stands after"),
+    (f"[{ROW}]\n{ROW}", 2, "there is text after"),
     (f'[{ROW},\n{{"prompt": "é"}}]'.encode("latin-1"), 2, "not UTF-8"),
 ])
-def test_skipping_rows_does_not_hide_that_an_array_cannot_be_read_to_its_end(tmp_path, content, line, wrong):
+def test_skipping_rows_does_not_hide_a_damaged_array(tmp_path, content, line, wrong):
     path = tmp_path / "array.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=rf"array\.json:{line}: {re.escape(wrong)}"):
@@ -215,7 +235,8 @@ def test_skipping_rows_does_not_hide_that_an_array_cannot_be_read_to_its_end(tmp
 
 def test_when_no_row_can_be_used_skipping_does_not_hide_it(tmp_path):
     path = write(tmp_path, '{"a": 1}\n{"b": 2}\n')
-    with pytest.raises(ValueError, match="none of the 2 rows could be used; the first: .*data.jsonl:1: "):
+    message = "none of the 2 rows could be used; the first: .*data.jsonl:1: "
+    with pytest.raises(ValueError, match=message):
         read_records([path], skip_bad=True)
 
 
@@ -223,7 +244,8 @@ def test_when_no_row_can_be_used_skipping_does_not_hide_it(tmp_path):
 @pytest.mark.parametrize("skip_bad", [False, True])
 def test_a_file_without_rows_is_refused_by_name(tmp_path, content, skip_bad):
     good, empty = write(tmp_path, ROW), write(tmp_path, content, "empty.json")
-    with pytest.raises(ValueError, match=r"empty\.json: holds no rows; expected JSON lines or a JSON array"):
+    message = r"empty\.json: holds no rows; expected JSON lines or a JSON array"
+    with pytest.raises(ValueError, match=message):
         read_records([good, empty], skip_bad)
 
 
@@ -234,14 +256,18 @@ def test_a_missing_file_or_a_folder_is_refused_by_name(tmp_path, skip_bad):
             read_records([path], skip_bad)
 
 
-# Random rows. A second reading, written apart from the first, says which rows are good and what they hold.
-
 def good_text(value):
-    return isinstance(value, str) and value.strip() != "" and not re.search("[\ud800-\udfff]", value)
+    """Whether a value is text that is not blank and holds no lone surrogate."""
+    if not isinstance(value, str) or value.strip() == "":
+        return False
+    return not re.search("[\ud800-\udfff]", value)
 
 
 def second_reading(line):
-    """[(role, content), ...] of a line of bytes, its text if the row is plain text, None if the row is bad."""
+    """What a line of bytes holds, found by code written apart from minisft.records.
+
+    [(role, content), ...] for a conversation, str for plain text, None for a bad row.
+    """
     try:
         row = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -249,25 +275,37 @@ def second_reading(line):
     if not isinstance(row, dict):
         return None
     if "messages" in row or "conversations" in row:
-        key, who, what = ("messages", "role", "content") if "messages" in row else ("conversations", "from", "value")
-        names = {"human": "user", "gpt": "assistant", "system": "system"} if who == "from" else {r: r for r in ROLES}
+        if "messages" in row:
+            key, who, what = "messages", "role", "content"
+            names = {role: role for role in ROLES}
+        else:
+            key, who, what = "conversations", "from", "value"
+            names = {"human": "user", "gpt": "assistant", "system": "system"}
         if not isinstance(row[key], list):
             return None
         found = []
         for turn in row[key]:
-            if not isinstance(turn, dict) or not isinstance(turn.get(who), str) or turn[who] not in names:
+            if not isinstance(turn, dict) or not isinstance(turn.get(who), str):
+                return None
+            if turn[who] not in names:
                 return None
             found.append((names[turn[who]], turn.get(what)))
     elif "instruction" in row:
         system, history, given = row.get("system"), row.get("history"), row.get("input")
         found = [] if system is None or system == "" else [("system", system)]
-        for pair in [] if history is None or history == "" else history if isinstance(history, list) else [None]:
+        if history is None or history == "":
+            history = []
+        if not isinstance(history, list):
+            return None
+        for pair in history:
             if not isinstance(pair, list) or len(pair) != 2:
                 return None
             found += [("user", pair[0]), ("assistant", pair[1])]
         if not isinstance(row["instruction"], str) or not (given is None or isinstance(given, str)):
             return None
-        asked = row["instruction"] + ("\n" + given if given is not None and given.strip() else "")
+        asked = row["instruction"]
+        if given is not None and given.strip():
+            asked += "\n" + given
         found += [("user", asked), ("assistant", row.get("output"))]
     elif "prompt" in row:
         found = [("user", row["prompt"]), ("assistant", row.get("completion"))]
@@ -280,7 +318,7 @@ def second_reading(line):
 
 
 def check_rendered(record, expected):
-    """Walk the ids: special tokens must stand in order, contents between them, the mask on answers and their ends."""
+    """Walk the ids: special tokens in order, contents between them, the mask on every answer."""
     rendered = render_record(record, TOKENIZER)
     ids, mask = rendered.ids, rendered.loss_mask
     assert len(ids) == len(mask)
@@ -301,21 +339,26 @@ def check_rendered(record, expected):
 
 
 def random_string(rng):
-    parts = [*SPECIAL_TOKENS, "a", "Hello", " ", "\n", "你好", "é", "😀", "\x00", "\u2028", '"', "\\", "</s>", "[INST]"]
+    parts = [*SPECIAL_TOKENS, "a", "Hello", " ", "\n", "你好", "é", "😀", "\x00", "\u2028", '"',
+             "\\", "</s>", "[INST]"]
     return "".join(rng.choices(parts, k=rng.randrange(1, 6)))
 
 
 def random_row(rng):
-    """A row of one of the formats, good but for blank strings and a last turn that may be the user's."""
+    """A row of one of the formats; it may be bad: blank strings, or a last turn by the user."""
     def text():
         return random_string(rng)
 
     row = {"task": "x"} if rng.random() < 0.2 else {}
     kind = rng.randrange(5)
     if kind < 2:
-        key, who, what, names = [("messages", "role", "content", ("system", "user", "assistant")),
-                                 ("conversations", "from", "value", ("system", "human", "gpt"))][kind]
-        order = [0] * (rng.random() < 0.3) + [1, 2] * rng.randrange(1, 4) + [1] * (rng.random() < 0.1)
+        if kind == 0:
+            key, who, what, names = "messages", "role", "content", ("system", "user", "assistant")
+        else:
+            key, who, what, names = "conversations", "from", "value", ("system", "human", "gpt")
+        order = [0] if rng.random() < 0.3 else []
+        order += [1, 2] * rng.randrange(1, 4)
+        order += [1] if rng.random() < 0.1 else []
         row[key] = [{who: names[i], what: text()} for i in order]
     elif kind == 2:
         row |= {"instruction": text(), "output": text()}
@@ -350,12 +393,13 @@ def spoil(rng, row):
     elif action == 1 and isinstance(part, list):
         part.insert(key, part[key])
     elif action == 2 and isinstance(part, dict):
-        part[rng.choice(["text", "prompt", "instruction", "role", "from", "\ud800", "x" * 100])] = part.pop(key)
+        names = ["text", "prompt", "instruction", "role", "from", "\ud800", "x" * 100]
+        part[rng.choice(names)] = part.pop(key)
     else:
         part[key] = rng.choice([
-            None, True, False, 0, 7, 1.5, -0.0, float("nan"), float("inf"), 10 ** 4000, "", " \n", [], {}, [[]], [None],
-            ["user", "a"], {"role": "user"}, "\ud800", "a\udfff", "user", "assistant", "gpt", "tool", "@digits@",
-            "@deep@", "@deep@", random_string(rng)])
+            None, True, False, 0, 7, 1.5, -0.0, float("nan"), float("inf"), 10 ** 4000, "", " \n",
+            [], {}, [[]], [None], ["user", "a"], {"role": "user"}, "\ud800", "a\udfff",
+            "user", "assistant", "gpt", "tool", "@digits@", "@deep@", "@deep@", random_string(rng)])
 
 
 def random_line(rng):
@@ -367,13 +411,21 @@ def random_line(rng):
         row = rng.choice([[], [row], None, "text", 5, {}])
     line = json.dumps(row, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
     depth = rng.choice([10, 100, 500]) if rng.random() < 0.98 else 100_000
-    line = line.replace(b'"@deep@"', b"[" * depth + b"]" * depth).replace(b'"@digits@"', b"9" * 5000)
+    line = line.replace(b'"@deep@"', b"[" * depth + b"]" * depth)
+    line = line.replace(b'"@digits@"', b"9" * 5000)
     if rng.random() < 0.15:
         at = rng.randrange(len(line) + 1)
         line = rng.choice([
-            line[:at], line[at:], line[:at] + line[at + 1:], line[:at] + b"\xff" + line[at:], line + line,
+            line[:at],
+            line[at:],
+            line[:at] + line[at + 1:],
+            line[:at] + b"\xff" + line[at:],
+            line + line,
             line[:at] + bytes([rng.choice([*range(10), *range(11, 256)])]) + line[at:],
-            b"", b" \t\r", b"\xef\xbb\xbf" + line])
+            b"",
+            b" \t\r",
+            b"\xef\xbb\xbf" + line,
+        ])
     return line
 
 
@@ -382,9 +434,14 @@ def lines():
     rng = random.Random(0)
     found = [b'{"text": "the first row"}'] + [random_line(rng) for _ in range(10_000)]
     megabyte = "<|assistant|> \\ud83d\\ude00 你好 \\n" * 28_000
-    found += [f'{{"text": "{megabyte}"}}'.encode(), f'{{"prompt": "{megabyte}", "completion": "a"}}'.encode(),
-              f'{{"messages": [{{"role": "{megabyte}", "content": "a"}}]}}'.encode(),
-              f'{{"instruction": "a", "output": "{" " * 1_000_000}"}}'.encode(), f'{{"{megabyte}": 1}}'.encode()]
+    blanks = " " * 1_000_000
+    for line in (
+            f'{{"text": "{megabyte}"}}',
+            f'{{"prompt": "{megabyte}", "completion": "a"}}',
+            f'{{"messages": [{{"role": "{megabyte}", "content": "a"}}]}}',
+            f'{{"instruction": "a", "output": "{blanks}"}}',
+            f'{{"{megabyte}": 1}}'):
+        found.append(line.encode())
     return found
 
 
@@ -438,8 +495,8 @@ def test_random_rows_in_one_array_are_read_as_on_lines_of_their_own(tmp_path, li
     '{"messages": [@]}', '{"conversations": [@]}', '{"conversations": [{"from": @, "value": "a"}]}',
     '{"history": @, "instruction": "a", "output": "b"}', '{"text": @}', '{"text": "a", "b": @}',
 ])
-def test_brackets_nested_as_deep_as_can_just_be_read_are_no_trap(row):
-    """Reading and printing a nested value both recurse; one must not fail where the other did not."""
+def test_brackets_nested_as_deep_as_json_can_read_cause_no_crash(row):
+    """Reading and printing a nested value both recurse: what can be read, can be printed too."""
     for depth in range(850, 1000):
         try:
             parsed = json.loads(row.replace("@", "[" * depth + "]" * depth))

@@ -30,7 +30,15 @@ from minisft import pretrain, train
 from minisft.checkpoint import load_model, read_state, save_state
 from minisft.model import GPT, GPTConfig
 from minisft.optim import AdamW
-from minisft.run import check_unused, hold_interrupts, new_folder, newest_folder, read_log, train_in
+from minisft.run import (
+    Training,
+    check_unused,
+    hold_interrupts,
+    new_folder,
+    newest_folder,
+    read_log,
+    train_in,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -100,7 +108,7 @@ def test_ctrl_c_saves_and_the_printed_command_ends_with_the_same_bits(world, tmp
     assert status == 0 and not (tmp_path / "run/model.pt").exists()
     assert read_state(tmp_path / "run/state.pt")["step"] == logged(tmp_path / "run") == 8  # not a multiple of 3
 
-    command = next(line for line in printed.splitlines() if "go on with: " in line).split("go on with: ")[1]
+    command = next(line for line in printed.splitlines() if "continue with: " in line).split("continue with: ")[1]
     words = shlex.split(command)
     assert words[:3] == ["python", "-m", "minisft.train"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -110,7 +118,7 @@ def test_ctrl_c_saves_and_the_printed_command_ends_with_the_same_bits(world, tmp
 
 def test_a_second_ctrl_c_breaks_off_at_once_and_the_last_save_goes_on(world, tmp_path, run):
     status, printed = run(fault=partial(at_loss, 8, press_twice))
-    assert status == 1 and "broken off; a run that had begun goes on with --resume" in printed
+    assert status == 1 and "stopped; a run that had begun continues with --resume" in printed
     assert "Traceback" not in printed
     assert read_state(tmp_path / "run/state.pt")["step"] == 6
     assert run("--resume")[0] == 0
@@ -160,7 +168,7 @@ def test_going_on_with_other_data_is_refused(killed, world, run):
         status, printed = run("--resume")
     finally:
         data.write_text(content, encoding="utf-8")
-    assert status == 1 and "base or data are not those that the run in" in printed and "Traceback" not in printed
+    assert status == 1 and "base, tokenizer or data differ from those that the run in" in printed and "Traceback" not in printed
 
 
 @pytest.mark.parametrize("flag, value", [("--lr", "0.02"), ("--accumulate", "2"), ("--pack", None), ("--seed", "3"),
@@ -184,7 +192,7 @@ def test_going_on_with_a_base_of_other_sizes_is_refused(killed, world, run, tmp_
         status, printed = run("--resume")
     finally:
         base.write_bytes(content)
-    assert status == 1 and "base or data are not those that the run in" in printed and "Traceback" not in printed
+    assert status == 1 and "base, tokenizer or data differ from those that the run in" in printed and "Traceback" not in printed
 
 
 def test_a_run_of_another_command_is_refused(killed):
@@ -202,7 +210,7 @@ def test_a_folder_that_holds_a_run_is_not_started_in(tmp_path, run, name):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).write_bytes(b"precious")
     status, printed = run()
-    assert status == 1 and "already holds a run; go on with it by --resume" in printed
+    assert status == 1 and "already holds a run; continue it with --resume" in printed
     assert (tmp_path / "run" / name).read_bytes() == b"precious"
 
 
@@ -231,8 +239,8 @@ def plain_run(folder, state=None):
     """Two steps of train_in on a model without data worth the name."""
     torch.manual_seed(0)
     model = GPT(GPTConfig(vocab_size=8, block_size=4, n_layer=1, n_head=1, n_embd=4))
-    return train_in(folder, model, AdamW(model.parameters()), lambda step: iter(()), lambda step: 0.1, 2, {"a": 1},
-                    state)
+    training = Training(model, AdamW(model.parameters()), lambda step: 0.1, lambda step: iter(()), steps=2)
+    return train_in(folder, training, {"a": 1}, state)
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -1,4 +1,4 @@
-"""Training and encoding against slow code that is plainly right, and text that tries to break them."""
+"""Training and encoding against slow, simple code, and on text that tries to break them."""
 
 import json
 import random
@@ -9,14 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisft.tokenizer import PATTERN, SPECIAL_TOKENS, Tokenizer, check_text, encode_piece, merge_pair, train_bpe
+from minisft.tokenizer import (
+    PATTERN,
+    SPECIAL_TOKENS,
+    Tokenizer,
+    check_text,
+    encode_piece,
+    merge_pair,
+    train_bpe,
+)
 
 BYTES = [bytes([byte]) for byte in range(256)]
 CORPUS = [
-    "The cat sat on the mat. The cats sat on the mats, and 1 of 12 cats had 2024 hats!\n\nThe end.    \n\n\t",
+    "The cat sat on the mat. The cats sat on the mats, and 1 of 12 cats had 2024 hats!\n\n"
+    "The end.    \n\n\t",
     "Zürich, Århus, čeština, déjà vu: naïve café    crème brûlée. Ça va? ÀÉÎÕÜ àéîõü àéîõü",
     "你好，世界。你好世界！指令微调指令微调，大语言模型。法国的首都是巴黎。",
-    "😀😀😀 👩‍👩‍👧 e\u0301e\u0301 привет привет \x85\x85\u2028\u2028\x1c\x1c <|end|> <|user|> <|end|>",
+    "😀😀😀 👩‍👩‍👧 e\u0301e\u0301 привет привет \x85\x85\u2028\u2028\x1c\x1c "
+    "<|end|> <|user|> <|end|>",
 ] * 2
 ALPHABETS = [
     "abcdefgh THE cat sat.,!?'\"-",
@@ -26,7 +36,8 @@ ALPHABETS = [
     "😀👩\u200d👧🇫🇷✋🏽 a",
     "e\u0301\u0308\u0323a\u20dd ",
     "".join(map(chr, [*range(32), *range(127, 160)])),
-    " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2003\u2028\u2029\u202f\u205f\u3000\ufeffa1你",
+    " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2003\u2028\u2029\u202f\u205f\u3000"
+    "\ufeffa1你",
     "\u0378\u0530\uffff\U000e0080\U0003fffe\U0010ffff\ue000 a",
     "<|end>userassistant</s> ",
 ]
@@ -37,13 +48,18 @@ def tokenizer():
     return Tokenizer(train_bpe(CORPUS, 400))
 
 
+def random_character(rng):
+    """Any code point but a surrogate."""
+    return chr(rng.choice((rng.randrange(0xD800), rng.randrange(0xE000, 0x110000))))
+
+
 def random_text(rng, length=40):
-    """Text of one alphabet, of all code points, or of the corpus, with a special token's name here and there."""
+    """Text of one alphabet, any code points, or the corpus; some with names of special tokens."""
     kind = rng.randrange(len(ALPHABETS) + 3)
     alphabet = ALPHABETS[kind] if kind < len(ALPHABETS) else "".join(ALPHABETS)
     letters = [rng.choice(alphabet) for _ in range(rng.randrange(length))]
     if kind == len(ALPHABETS) + 1:
-        letters = [chr(rng.choice((rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)))) for _ in letters]
+        letters = [random_character(rng) for _ in letters]
     if kind == len(ALPHABETS) + 2:
         letters = list(rng.choice(CORPUS)[rng.randrange(80):][:len(letters)])
     while rng.random() < 0.2:
@@ -54,9 +70,12 @@ def random_text(rng, length=40):
 
 
 def train_by_recounting(texts, vocab_size):
-    """The docstring's algorithm word for word: all pairs are counted anew before each merge."""
+    """The docstring's algorithm word for word: all pairs are counted again before each merge."""
     ranked = list(BYTES)
-    pieces = [[bytes([byte]) for byte in piece.encode()] for text in texts for piece in re.findall(PATTERN, text)]
+    pieces = []
+    for text in texts:
+        for piece in re.findall(PATTERN, text):
+            pieces.append([bytes([byte]) for byte in piece.encode()])
     while len(ranked) < vocab_size:
         pairs = Counter(pair for piece in pieces for pair in zip(piece, piece[1:]))
         if not pairs:
@@ -71,8 +90,8 @@ def train_by_recounting(texts, vocab_size):
 
 def test_training_gives_the_merges_worked_by_hand():
     # Pieces: "hug", " hug", " pug", " hugs", " bun". Counts: ug 4, hu 3, " h" 2, all others 1.
-    # ug 4. Then h+ug 3. Then " "+hug 2. All that is left occurs once, so the left bytes decide, then the right bytes:
-    # (" ", "b") before (" ", "p"); " b" before " bu" before " hug" before " p".
+    # ug 4. Then h+ug 3. Then " "+hug 2. The other pairs occur once, so the left bytes decide, then
+    # the right bytes: (" ", "b") before (" ", "p"); " b" before " bu" before " hug" before " p".
     learnt = train_bpe(["hug hug pug hugs bun"], 1000)[256:]
     assert learnt == [b"ug", b"hug", b" hug", b" b", b" p", b" bu", b" bun", b" hugs", b" pug"]
 
@@ -121,7 +140,8 @@ def test_no_learnt_token_crosses_a_cut():
 
 def test_encoding_a_piece_joins_the_lowest_rank_first():
     ranks = {token: rank for rank, token in enumerate([*BYTES, b"bc", b"ab", b"abc", b"cd"])}
-    assert encode_piece(b"abcd", ranks) == [258, ord("d")]  # a+bc, because bc ranks before ab and cd
+    # a+bc, because bc has a lower rank than ab and cd
+    assert encode_piece(b"abcd", ranks) == [258, ord("d")]
     assert encode_piece(b"abab", ranks) == [257, 257]
     assert encode_piece(b"dcba", ranks) == list(b"dcba")
 
@@ -129,7 +149,8 @@ def test_encoding_a_piece_joins_the_lowest_rank_first():
 def test_the_pattern_cuts_words_numbers_chinese_and_white_space():
     assert re.findall(PATTERN, "Zoë's 12345 cats,  你好world \n") == [
         "Zoë", "'", "s", " ", "12", "34", "5", " cats", ",", " ", " ", "你", "好", "world", " \n"]
-    assert re.findall(PATTERN, "x\u0663\u0664\u0665 \u2028\x85y") == ["x", "\u0663\u0664\u0665", " \u2028\x85", "y"]
+    assert re.findall(PATTERN, "x\u0663\u0664\u0665 \u2028\x85y") == [
+        "x", "\u0663\u0664\u0665", " \u2028\x85", "y"]
     assert [len(piece) for piece in re.findall(PATTERN, " " * 100 + "a")] == [64, 35, 2]
 
 
@@ -142,7 +163,8 @@ def test_tiktoken_and_our_own_encoding_agree_on_ten_thousand_random_texts(tokeni
         assert ids == tokenizer.encode_slowly(text), repr(text)
         assert tokenizer.decode(ids) == text
         seen.update(ids)
-    assert len(seen) > 300  # of 400 tokens; some bytes occur in no text, some tokens always grow into longer ones
+    # Of 400 tokens: some bytes occur in no text, and some tokens always grow into longer ones.
+    assert len(seen) > 300
 
 
 @settings(max_examples=500, deadline=None, derandomize=True, database=None)
@@ -165,8 +187,9 @@ def test_the_name_of_a_special_token_is_ordinary_text(tokenizer, letter):
 def test_special_ids_never_arise_from_text(tokenizer):
     rng = random.Random(1)
     for _ in range(2000):
-        parts = [rng.choice((*SPECIAL_TOKENS, " ", "a", "<|", "|>", "<", "\n", "你")) for _ in range(12)]
-        assert max(tokenizer.encode("".join(parts))) < 400
+        parts = (*SPECIAL_TOKENS, " ", "a", "<|", "|>", "<", "\n", "你")
+        text = "".join(rng.choice(parts) for _ in range(12))
+        assert max(tokenizer.encode(text)) < 400
 
 
 def test_special_tokens_have_the_ids_after_the_ranks(tokenizer):
@@ -176,8 +199,8 @@ def test_special_tokens_have_the_ids_after_the_ranks(tokenizer):
 
 
 @pytest.mark.parametrize("run, end", [
-    ("a", ""), ("é", ""), ("你", ""), ("你好世界", ""), ("!", ""), ("7", ""), ("😀", ""), ("the cat ", ""),
-    (" ", ""), (" ", "x"), ("\n", ""), ("\r\n", "x"), (" \t", "!"),
+    ("a", ""), ("é", ""), ("你", ""), ("你好世界", ""), ("!", ""), ("7", ""), ("😀", ""),
+    ("the cat ", ""), (" ", ""), (" ", "x"), ("\n", ""), ("\r\n", "x"), (" \t", "!"),
 ])
 def test_a_megabyte_of_one_thing_is_encoded_without_loss(tokenizer, run, end):
     text = run * (1_000_000 // len(run.encode())) + end
@@ -195,7 +218,8 @@ def test_a_megabyte_of_random_letters_is_encoded_without_loss(tokenizer):
 @pytest.mark.parametrize("text, place", [("\ud800", 0), ("ab\udfff", 2), ("\ude00\ud83d", 0)])
 def test_a_lone_surrogate_is_refused_with_its_place(tokenizer, text, place):
     for refuse in (tokenizer.encode, check_text):
-        with pytest.raises(ValueError, match=f"lone surrogate .* at character {place}: .*remove it"):
+        message = f"lone surrogate .* at character {place}: .*remove it"
+        with pytest.raises(ValueError, match=message):
             refuse(text)
 
 

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from minisft.config import ROOT
 from minisft.pretrain import draw_kind
 from minisft.records import read_records
+from minisft.shipped import ROOT
 from minisft.world import __main__ as world_command
 from minisft.world import corpus, language, noise, oracle, prose, users
 from minisft.world.dialogue import DIALOGUES, solve_follow_up, solve_small_talk

@@ -5,10 +5,11 @@
     m_hat = m / (1 - beta1^t)          v_hat = v / (1 - beta2^t)
     theta <- theta (1 - lr lambda) - lr m_hat / (sqrt(v_hat) + eps)
 
-Decay shrinks every weight by the same factor, whatever its gradient; biases and LayerNorms are not decayed.
+Weight decay shrinks every weight by the same factor, whatever its gradient. Biases and LayerNorms
+are not decayed.
 
-Notes: 优化设置 (optimization settings). Source: Loshchilov and Hutter 2019, algorithm 2 (the schedule multiplier is
-part of lr).
+Notes: 优化设置 (optimization settings). Source: Loshchilov and Hutter 2019, algorithm 2; their
+schedule multiplier is part of our lr.
 """
 
 import math
@@ -17,25 +18,30 @@ import torch
 
 
 def parameter_groups(model, weight_decay):
-    """Two groups of the trainable parameters: matrices, which decay, and vectors (biases, LayerNorms), which do not."""
+    """The trainable parameters in two groups: matrices decay; biases and LayerNorms do not."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trainable if parameter.dim() >= 2]
+    vectors = [parameter for parameter in trainable if parameter.dim() < 2]
     return [
-        {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
 
 
 class AdamW:
     """groups: list of {"params": [...], "weight_decay": lambda}, or an iterable of parameters.
 
-    lr: step size, which the loop sets anew at each step; betas, eps as above. A parameter whose `.grad` is None is
-    passed over, its state and count of steps untouched. Optimizer state: two numbers for each parameter.
+    lr: the learning rate, which the training loop sets at each step; betas, eps: as in the formula.
+    A parameter whose `.grad` is None is skipped, and its state stays as it is. The optimizer state
+    holds two numbers, m and v, for each parameter.
     """
 
     def __init__(self, groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0):
-        if not lr >= 0 or not eps >= 0 or not weight_decay >= 0 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"lr, eps and weight_decay must not be negative, betas in [0, 1); "
-                             f"got lr={lr}, eps={eps}, weight_decay={weight_decay}, betas={betas}")
+        valid_betas = all(0 <= beta < 1 for beta in betas)
+        if not (lr >= 0 and eps >= 0 and weight_decay >= 0 and valid_betas):
+            raise ValueError(
+                "lr, eps and weight_decay must not be negative, betas in [0, 1); "
+                f"got lr={lr}, eps={eps}, weight_decay={weight_decay}, betas={betas}")
         groups = list(groups)
         if groups and not isinstance(groups[0], dict):
             groups = [{"params": groups, "weight_decay": weight_decay}]
@@ -47,39 +53,60 @@ class AdamW:
 
     @torch.no_grad()
     def step(self):
-        beta1, beta2 = self.betas
-        index = -1
+        index = 0
         for group in self.groups:
             for theta in group["params"]:
+                if theta.grad is not None:
+                    self._update(index, theta, group["weight_decay"])
                 index += 1
-                if (g := theta.grad) is None:
-                    continue
-                state = self.state.get(index)
-                if state is None:
-                    state = self.state[index] = {"t": 0, "m": torch.zeros_like(theta), "v": torch.zeros_like(theta)}
-                state["t"] += 1
-                t, m, v = state["t"], state["m"], state["v"]
-                m.lerp_(g, 1 - beta1)
-                v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-                # sqrt(v_hat) + eps, with the correction of v taken out of the root
-                denominator = v.sqrt().div_(math.sqrt(1 - beta2 ** t)).add_(self.eps)
-                if group["weight_decay"]:
-                    theta.mul_(1 - self.lr * group["weight_decay"])
-                theta.addcdiv_(m, denominator, value=-self.lr / (1 - beta1 ** t))
+
+    def _update(self, index, theta, weight_decay):
+        """One step of one parameter, by the formula at the top of this file, line by line."""
+        state = self.state.get(index)
+        if state is None:
+            state = {"t": 0, "m": torch.zeros_like(theta), "v": torch.zeros_like(theta)}
+            self.state[index] = state
+        state["t"] += 1
+        t, m, v = state["t"], state["m"], state["v"]
+        beta1, beta2 = self.betas
+        g = theta.grad
+
+        # m <- beta1 m + (1 - beta1) g
+        m.lerp_(g, 1 - beta1)
+
+        # v <- beta2 v + (1 - beta2) g^2
+        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+
+        # m_hat = m / (1 - beta1^t), so lr m_hat = m (lr / (1 - beta1^t)) = m step_size
+        step_size = self.lr / (1 - beta1 ** t)
+
+        # v_hat = v / (1 - beta2^t), so sqrt(v_hat) = sqrt(v) / sqrt(1 - beta2^t)
+        denominator = v.sqrt().div_(math.sqrt(1 - beta2 ** t)).add_(self.eps)  # sqrt(v_hat) + eps
+
+        # theta <- theta (1 - lr lambda) - lr m_hat / (sqrt(v_hat) + eps)
+        if weight_decay:
+            theta.mul_(1 - self.lr * weight_decay)
+        theta.addcdiv_(m, denominator, value=-step_size)
 
     def zero_grad(self):
         for parameter in self.parameters:
             parameter.grad = None
 
     def state_dict(self):
-        """All that `load_state_dict` needs to go on as if nothing had happened."""
-        return {"state": self.state, "shapes": [list(parameter.shape) for parameter in self.parameters]}
+        """All that `load_state_dict` needs to continue exactly where this optimizer stands."""
+        shapes = [list(parameter.shape) for parameter in self.parameters]
+        return {"state": self.state, "shapes": shapes}
 
     def load_state_dict(self, saved):
         shapes = [list(parameter.shape) for parameter in self.parameters]
         if saved["shapes"] != shapes:
-            raise ValueError("this optimizer state belongs to other parameters: their number or shapes differ")
-        self.state = {
-            index: {"t": state["t"], "m": state["m"].to(self.parameters[index].device, copy=True),
-                    "v": state["v"].to(self.parameters[index].device, copy=True)}
-            for index, state in saved["state"].items()}
+            raise ValueError(
+                "this optimizer state belongs to other parameters: their number or shapes differ")
+        self.state = {}
+        for index, state in saved["state"].items():
+            device = self.parameters[index].device
+            self.state[index] = {
+                "t": state["t"],
+                "m": state["m"].to(device, copy=True),
+                "v": state["v"].to(device, copy=True),
+            }

@@ -1,14 +1,15 @@
 """Learning-rate schedules: functions from the step (0, 1, 2, ...) to the learning rate.
 
-    warm-up     eta(s) = eta_max (s + 1) / W                                              s < W
-    cosine      eta(s) = eta_min + (eta_max - eta_min) (1 + cos(pi (s - W) / (S - W))) / 2
-    WSD         constant eta_max until S - D, then linear: eta_max -> eta_min over the last D steps
+    warm-up   eta(s) = eta_max (s + 1) / W                                            s < W
+    cosine    eta(s) = eta_min + (eta_max - eta_min) (1 + cos(pi (s - W) / (S - W))) / 2
+    WSD       constant eta_max until S - D, then linear from eta_max to eta_min in D steps
 
-S steps in all, W of warm-up, D of decay. After the end the rate stays at its floor eta_min.
+S: number of steps (`total`); W: steps of warm-up; D: steps of decay; eta_max: `peak`; eta_min:
+`floor`, where the rate stays after step S.
 
-Notes: 优化设置 (optimization settings); WSD: 多阶段指令数据微调 (staged tuning).
-Source: Loshchilov and Hutter 2017 (cosine); Hu et al. 2024 (MiniCPM, section 4), with linear decay instead of
-exponential.
+Notes: 优化设置 (optimization settings); WSD: 多阶段指令数据微调 (staged tuning). Source: Loshchilov
+and Hutter 2017 (cosine); Hu et al. 2024 (MiniCPM, section 4), with a linear decay instead of an
+exponential one.
 """
 
 import math
@@ -16,14 +17,15 @@ import math
 
 def _check(peak, floor, **steps):
     if not 0 <= floor <= peak:
-        raise ValueError(f"the rates must satisfy 0 <= floor <= peak, got floor={floor}, peak={peak}")
+        raise ValueError(
+            f"the rates must satisfy 0 <= floor <= peak, got floor={floor}, peak={peak}")
     for name, value in steps.items():
         if value < 0:
             raise ValueError(f"{name} must not be negative, got {value}")
 
 
 def warmup_cosine(peak, total, warmup=0, floor=0.0):
-    """Warm up for `warmup` steps, then fall to `floor` along half a cosine until step `total`.
+    """Warm up to `peak` for `warmup` steps, then fall to `floor` along half a cosine until `total`.
 
     >>> lr = warmup_cosine(1.0, total=6, warmup=2)
     >>> [round(lr(step), 3) for step in range(8)]

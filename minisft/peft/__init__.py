@@ -7,7 +7,7 @@ from minisft.peft.inject import (
     add_peft,
     delta,
     describe_parameters,
-    finished,
+    export_state,
     has_peft,
     merge,
     remove_peft,
@@ -17,5 +17,7 @@ from minisft.peft.lora import LoRAConfig
 from minisft.peft.prefix import PrefixConfig
 from minisft.peft.prompt import PromptConfig
 
-__all__ = ["AdapterConfig", "LoRAConfig", "METHODS", "PrefixConfig", "PromptConfig", "add_peft", "delta",
-           "describe_parameters", "finished", "has_peft", "load_delta", "merge", "remove_peft", "save_delta", "unmerge"]
+__all__ = [
+    "AdapterConfig", "LoRAConfig", "METHODS", "PrefixConfig", "PromptConfig", "add_peft", "delta",
+    "describe_parameters", "export_state", "has_peft", "load_delta", "merge", "remove_peft",
+    "save_delta", "unmerge"]

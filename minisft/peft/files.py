@@ -1,12 +1,12 @@
 """Deltas on disk: what a method has added to a base, and which base that was.
 
-    delta.pt    method, its settings, the trained tensors, path and fingerprint of the base: kilobytes
+    delta.pt    method, its settings, the trained tensors, path and fingerprint of the base
 
-A delta only means something on the very base it was trained on, so another one is refused. Several of them fit on one
-base, which need not be read again:
+A delta takes kilobytes. It means something only on the base it was trained on, so another base is
+refused. Several deltas can take turns on one base, which is read only once:
 
     for path in ("run-1/delta.pt", "run-2/delta.pt"):
-        model = load_delta(path, model)      takes the one before off
+        model = load_delta(path, model)      takes the delta before it off
 """
 
 from dataclasses import asdict
@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 
 from minisft.checkpoint import read_file, write_file
-from minisft.config import ROOT
-from minisft.peft.inject import METHODS, delta, finished, is_merged, put_peft
+from minisft.peft.inject import METHODS, delta, export_state, is_merged, put_peft
+from minisft.shipped import ROOT
 
 DELTA = "minisft delta 1"
 
 
 def base_fingerprint(model):
-    """A short name of exactly these sizes and weights, of the base if a method has been added."""
+    """A short name of exactly these sizes and weights; of a model with a method, those of its base."""
     digest, added = sha256(), delta(model)
     base = model.base if hasattr(model, "base") else model
     digest.update(repr(base.config).encode())
@@ -31,15 +31,19 @@ def base_fingerprint(model):
         if name not in added:
             if parameter is model.wte.weight:
                 parameter = parameter[:getattr(base, "rows_in_file", None)]
-            digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            numbers = parameter.detach().cpu().contiguous().flatten()
+            digest.update(numbers.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def save_delta(path, model, base_path):
-    """Write what was added to the model of `base_path`. ValueError if nothing was, or if it is merged."""
-    config, weights = finished(model)
+    """Write what was added to the model of `base_path`.
+
+    ValueError if nothing was added, or if it is merged.
+    """
+    config, weights = export_state(model)
     base_path = Path(base_path).resolve()
-    if base_path.is_relative_to(ROOT):  # found again wherever the project's folder goes
+    if base_path.is_relative_to(ROOT):  # so that it is found when the project's folder moves
         base_path = base_path.relative_to(ROOT)
     method = next(name for name, kind in METHODS.items() if isinstance(config, kind))
     write_file(path, DELTA, {
@@ -54,9 +58,10 @@ def base_of(content):
 
 
 def load_delta(path, model):
-    """The model with the delta of a file instead of any that it has.
+    """A model with the delta of a file instead of any that `model` has, which stays as it is.
 
-    ValueError if it belongs to another base, or is damaged; the model then stays as it was.
+    Both share the weights of the base. ValueError if the delta belongs to another base, or is
+    damaged.
     """
     return put_delta(read_file(path, DELTA), path, model)
 
@@ -64,14 +69,14 @@ def load_delta(path, model):
 def put_delta(content, path, model):
     """As `load_delta`, of a file's content; path: for messages."""
     if is_merged(model):
-        raise ValueError("what was added to this model is merged into its weights; unmerge(model) before it gets "
-                         f"another delta, {path}")
+        raise ValueError("what was added to this model is merged into its weights; unmerge(model) "
+                         f"before it gets another delta, {path}")
     try:
         config, weights = METHODS[content["method"]](**content["config"]), content["weights"]
         base, fingerprint = content["base"], content["fingerprint"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged delta: {error}") from None
     if base_fingerprint(model) != fingerprint:
-        raise ValueError(f"{path} was trained on another base, {base} as it was then; its fingerprint is "
-                         f"{fingerprint}, this model's {base_fingerprint(model)}")
+        raise ValueError(f"{path} was trained on another base, {base} as it was then; its "
+                         f"fingerprint is {fingerprint}, this model's {base_fingerprint(model)}")
     return put_peft(model, config, weights, path)

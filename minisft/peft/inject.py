@@ -1,16 +1,18 @@
 """Parameter-efficient tuning, put into a model and taken out again.
 
-    model = add_peft(model, config)   freezes the model and adds what the method trains
-    model = remove_peft(model)        the model as it was
-    merge(model), unmerge(model)      LoRA: put the change into the weights, and take it out to the bit
-    config, weights = finished(model) what is worth keeping
+    model = add_peft(model, config)          freeze the model and add what the method trains
+    model = remove_peft(model)               the model as it was before
+    merge(model), unmerge(model)             LoRA: put its change into the weights; take it out
+                                             again, to the bit
+    config, weights = export_state(model)    what to save
 
-Everything added holds what it wraps as `.base`, so nothing of the model is lost; who trains, generates or evaluates
-uses what `add_peft` returns like the model itself.
+Every added layer holds the layer that it wraps as `.base`, so nothing of the model is lost. What
+`add_peft` returns is trained, evaluated and used to generate like the model itself.
 
 Notes: 参数高效的模型微调 (parameter-efficient tuning).
 """
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -29,11 +31,12 @@ WRAPPERS = (LoRALinear, Adapted, TunedLayerNorm)
 def add_peft(model, config, tokenizer=None):
     """The model with what `config` trains; all of its own parameters are frozen.
 
-    config: LoRAConfig, AdapterConfig, PrefixConfig or PromptConfig; tokenizer: needed to start from a text.
-    ValueError if the model has been given a method already.
+    config: LoRAConfig, AdapterConfig, PrefixConfig or PromptConfig. tokenizer: needed to start from
+    a text. ValueError if the model has a method already.
     """
     if has_peft(model):
-        raise ValueError("this model has a tuning method already; take it off first: remove_peft(model)")
+        raise ValueError("this model has a tuning method already; take it off first: "
+                         "remove_peft(model)")
     training = model.training
     model.requires_grad_(False)
     model = config.wrap_model(model, tokenizer)
@@ -47,7 +50,10 @@ def has_peft(model):
 
 
 def remove_peft(model, keep_merged=False):
-    """The model without any method, its parameters trainable again; keep_merged: what is merged stays in them."""
+    """The model without any method, its parameters trainable again.
+
+    keep_merged: a merged LoRA stays in the weights.
+    """
     model.peft_config = None
     if isinstance(model, Virtual):
         model = model.base
@@ -59,17 +65,20 @@ def remove_peft(model, keep_merged=False):
 
 
 @torch.no_grad()
-def finished(model):
-    """(config, {name: tensor}) of what was added, without what only training needs: a prefix's network, a first text.
+def export_state(model):
+    """(config, {name: tensor}) of what was added, as it is saved or exported.
 
-    The model stays as it is. ValueError if nothing was added, or if it is merged into the weights.
+    What only training needs is left out: the network of a prefix, the text of a start. The model
+    stays as it is. ValueError if nothing was added, or if it is merged into the weights.
     """
     if not has_peft(model):
-        raise ValueError("nothing was added to this model, so there is no delta to save; save the model itself")
+        raise ValueError("nothing was added to this model, so there is no delta to save; save the "
+                         "model itself")
     if is_merged(model):
         raise ValueError("what was added is merged into the weights; unmerge(model) first")
     if isinstance(model, Prefix):
-        return replace(model.peft_config, hidden=0, text=""), {"keys_values": model.flat()}
+        config = replace(model.peft_config, hidden=0, text="")
+        return config, {"keys_values": model.flat()}
     if isinstance(model, Prompt):
         return replace(model.peft_config, start="random", text=""), delta(model)
     return model.peft_config, delta(model)
@@ -77,34 +86,36 @@ def finished(model):
 
 @torch.no_grad()
 def put_peft(model, config, weights, path):
-    """The model with this method and these tensors instead of any method that it has; path: for messages.
+    """A model with this method and these tensors instead of any method that `model` has.
 
-    ValueError if they do not fit each other; the model then stays as it was.
+    It is built and checked aside, on the base's own weights, which take no second place in memory;
+    `model` stays as it is. path: for messages. ValueError if config and tensors do not fit.
     """
-    wrapped = {name: module for name, module in model.named_modules() if isinstance(module, WRAPPERS)}
-    before, added = getattr(model, "peft_config", None), delta(model)
-    bare = remove_peft(model) if before else model
-    try:
-        changed = add_peft(bare, config)
-        own = delta(changed)
-        shapes, found = ({name: tuple(weight.shape) for name, weight in each.items()} for each in (own, weights))
-        if shapes != found:
-            wrong = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
-            raise ValueError(f"{path} does not fit its settings: {wrong[0]} is {found.get(wrong[0], 'missing')}, "
-                             f"expected {shapes.get(wrong[0], 'nothing of this name')}")
-    except ValueError:
-        remove_peft(bare)
-        for name, module in wrapped.items():
-            model.set_submodule(name, module)
-        if before:
-            model.requires_grad_(False)
-            model.peft_config, model.added = before, list(added)
-            for name in added:
-                model.get_parameter(name).requires_grad_(True)
-        raise
+    changed = add_peft(remove_peft(copy_sharing_weights(model)), config)
+    own = delta(changed)
+    check_shapes(expected=own, found=weights, path=path)
     for name, weight in own.items():
         weight.copy_(weights[name])
     return changed.eval()
+
+
+def copy_sharing_weights(model):
+    """A copy of a model that holds the same numbers in the same memory.
+
+    Layers can be replaced in it, and parameters frozen, while `model` does not notice.
+    """
+    shared = {id(p): torch.nn.Parameter(p.detach(), p.requires_grad) for p in model.parameters()}
+    return copy.deepcopy(model, memo=shared)
+
+
+def check_shapes(expected, found, path):
+    """ValueError unless two {name: tensor} have the same names and shapes; path: for messages."""
+    for name in sorted(expected.keys() | found.keys()):
+        theirs, ours = (tuple(each[name].shape) if name in each else None
+                        for each in (found, expected))
+        if theirs != ours:
+            raise ValueError(f"{path} does not fit its settings: {name} is {theirs or 'missing'}, "
+                             f"expected {ours or 'nothing of this name'}")
 
 
 def is_merged(model):
@@ -113,15 +124,16 @@ def is_merged(model):
 
 @torch.no_grad()
 def merge(model):
-    """Put LoRA's change into the weights it belongs to; the model then runs as if it had never been apart.
+    """Put LoRA's change into the weights; the model then costs no more than its base.
 
-    ValueError if it is there already, or if there is no LoRA.
+    ValueError if it is merged already, or if there is no LoRA.
     """
     if is_merged(model):
         raise ValueError("this model is merged already; a second merge would add its change twice")
     layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, LoRALinear)]
     if not layers:
-        raise ValueError("there is nothing to merge: only LoRA changes weights, and this model has none")
+        raise ValueError("there is nothing to merge: only LoRA changes weights, and this model has "
+                         "none")
     model.merged = [(name, layer, layer.base.weight.clone()) for name, layer in layers]
     for name, layer in layers:
         layer.base.weight.copy_(layer.merged_weight())
@@ -131,13 +143,16 @@ def merge(model):
 
 @torch.no_grad()
 def unmerge(model):
-    """The weights as they were before `merge`, to the bit, and LoRA beside them. ValueError if it is not merged."""
+    """Restore the weights from before `merge`, to the bit, with LoRA beside them.
+
+    ValueError if the model is not merged.
+    """
     if not is_merged(model):
         raise ValueError("this model is not merged")
     for name, layer, before in model.merged:
         W = layer.base.weight
         W.copy_(before)
-        model.set_submodule(name, layer.to(W.device, W.dtype))  # the model may have moved in between
+        model.set_submodule(name, layer.to(W.device, W.dtype))  # the model may have moved meanwhile
     model.merged = None
     return model
 
@@ -145,14 +160,18 @@ def unmerge(model):
 def delta(model):
     """{name: tensor} of what a method has added, and nothing of the base."""
     names = model.added if has_peft(model) else ()
-    return {name: parameter.detach() for name, parameter in model.named_parameters() if name in names}
+    return {name: parameter.detach() for name, parameter in model.named_parameters()
+            if name in names}
 
 
 def describe_parameters(model):
-    """A table: trainable and all parameters, their share, and the bytes that AdamW keeps for the trainable ones."""
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    """A table: trainable and all parameters, their share, and the bytes of AdamW's state."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable = sum(parameter.numel() for parameter in trained)
     everything = sum(parameter.numel() for parameter in model.parameters())
-    state = sum(2 * parameter.numel() * parameter.element_size() for parameter in model.parameters()
-                if parameter.requires_grad)
-    return (f"{'trainable parameters':24}{trainable:>14,}\n{'all parameters':24}{everything:>14,}\n"
-            f"{'share':24}{trainable / everything:>14.3%}\n{'optimizer state, bytes':24}{state:>14,}")
+    state = sum(2 * parameter.numel() * parameter.element_size() for parameter in trained)
+    return "\n".join([
+        f"{'trainable parameters':24}{trainable:>14,}",
+        f"{'all parameters':24}{everything:>14,}",
+        f"{'share':24}{trainable / everything:>14.3%}",
+        f"{'optimizer state, bytes':24}{state:>14,}"])

@@ -7,24 +7,32 @@ LINEAR_LAYERS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
 def check_targets(targets):
     """ValueError unless each is a linear layer of every block (attn.c_attn) or of one (h.0.attn.c_attn)."""
-    unknown = [target for target in targets if not re.fullmatch(rf"(h\.\d+\.)?({'|'.join(LINEAR_LAYERS)})", target)]
-    if unknown or not targets:
-        raise ValueError(f"targets must be some of {', '.join(LINEAR_LAYERS)}, of all blocks, or of one, as in "
-                         f"h.0.{LINEAR_LAYERS[0]}; got {', '.join(targets) or 'none'}")
+    known = rf"(h\.\d+\.)?({'|'.join(LINEAR_LAYERS)})"
+    if not targets or not all(re.fullmatch(known, target) for target in targets):
+        raise ValueError(f"targets must be some of {', '.join(LINEAR_LAYERS)}, of all blocks, or of "
+                         f"one, as in h.0.{LINEAR_LAYERS[0]}; got {', '.join(targets) or 'none'}")
 
 
 def wrap_layers(model, ends, wrap):
-    """Replace each layer whose name ends with one of `ends` by wrap(layer); ValueError for an end that none has."""
-    names = [name for name, _ in model.named_modules() if f".{name}".endswith(tuple(f".{end}" for end in ends))]
+    """Replace each layer whose name ends with one of `ends` by wrap(layer).
+
+    ValueError for an end that no layer has.
+    """
+    def has_end(name, end):
+        return f".{name}".endswith(f".{end}")  # whole words only
+
+    names = [name for name, _ in model.named_modules()]
     for end in ends:
-        if not any(f".{name}".endswith(f".{end}") for name in names):
-            raise ValueError(f"the model has no layer {end}; it has {model.config.n_layer} blocks, from h.0 on")
+        if not any(has_end(name, end) for name in names):
+            raise ValueError(f"the model has no layer {end}; it has {model.config.n_layer} blocks, "
+                             "from h.0 on")
+    names = [name for name in names if any(has_end(name, end) for end in ends)]
     for name in names:
         model.set_submodule(name, wrap(model.get_submodule(name)))
 
 
 def unwrap_layers(model, kinds):
-    """Put back what the wrappers of these classes hold as `.base`."""
+    """Replace each wrapper of these classes by the layer that it holds as `.base`."""
     for name, module in list(model.named_modules()):
         if isinstance(module, kinds):
             model.set_submodule(name, module.base)

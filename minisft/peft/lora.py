@@ -1,10 +1,11 @@
 """LoRA: a frozen linear layer and, beside it, a product of two thin matrices that learns.
 
-    h = W_0 x + (alpha / r) B A x        A (r, in), B (out, r), B = 0 at the start, so nothing has changed yet
+    h = W_0 x + (alpha / r) B A x        W_0 (out, in) frozen;  A (r, in), B (out, r) trained
 
-The paper writes dW = B A; the notes write dW = A B^T with both matrices [H, R] and no scale: their A is the paper's B,
-their B^T the paper's A, and the scale is 1. A starts uniform in +-1 / sqrt(in), as in the authors' code. With sqrt_r
-the scale is alpha / sqrt(r), which keeps the size of the change apart from the rank (Kalajdzievski 2023).
+B is zero at the start, so nothing has changed yet. A starts uniform in +-1 / sqrt(in), as in the
+authors' code. The paper writes dW = B A. The notes write dW = A B^T with both matrices [H, R] and no
+scale: their A is the paper's B, their B^T the paper's A, and the scale is 1. With sqrt_r the scale
+is alpha / sqrt(r), so that the size of the change depends less on the rank (Kalajdzievski 2023).
 
 Source: Hu et al. 2021 (LoRA), section 4.1. Notes: 低秩适配 (low-rank adaptation).
 """
@@ -17,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minisft.layers import dropout
 from minisft.peft.layers import LINEAR_LAYERS, check_targets, wrap_layers
 
 
 @dataclass(frozen=True)
 class LoRAConfig:
-    """targets: ends of the names of linear layers; r: rank; alpha: scale, see above; dropout: on the input of A."""
+    """targets: ends of the names of linear layers; r: rank; alpha: scale, see above; dropout: on A's input."""
 
-    lr: ClassVar[float] = 0.005  # highest learning rate that suits it
+    lr: ClassVar[float] = 0.005  # default of the highest learning rate
     targets: tuple = LINEAR_LAYERS
     r: int = 8
     alpha: float = 16.0
@@ -54,17 +56,19 @@ class LoRALinear(nn.Module):
 
     def __init__(self, base, config):
         super().__init__()
-        out, inputs = base.weight.shape
         self.base, self.scale, self.dropout = base, config.scale, config.dropout
+        base.requires_grad_(False)  # W_0 is frozen, and so is its bias
+
+        out, inputs = base.weight.shape
         like = {"dtype": base.weight.dtype, "device": base.weight.device}
-        self.A = nn.Parameter(torch.empty(config.r, inputs, **like).uniform_(-inputs ** -0.5, inputs ** -0.5))
+        bound = inputs ** -0.5
+        self.A = nn.Parameter(torch.empty(config.r, inputs, **like).uniform_(-bound, bound))
         self.B = nn.Parameter(torch.zeros(out, config.r, **like))
 
     def forward(self, x):
-        h = self.base(x)
-        if self.dropout and self.training:
-            x = F.dropout(x, self.dropout)
-        return h + self.scale * F.linear(F.linear(x, self.A), self.B)  # (..., in) -> (..., r) -> (..., out)
+        h = self.base(x)  # W_0 x
+        Ax = F.linear(dropout(x, self.dropout, self.training), self.A)  # (..., in) -> (..., r)
+        return h + self.scale * F.linear(Ax, self.B)  # + (alpha / r) B A x: (..., r) -> (..., out)
 
     @torch.no_grad()
     def merged_weight(self):

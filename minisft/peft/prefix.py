@@ -2,12 +2,12 @@
 
     head_l = softmax(q [P_K ; K]^T / sqrt(D)) [P_V ; V]        P_K, P_V (P, D) for each head of each layer l
 
-or, as the authors train them, through a network that is dropped afterwards:
+The authors train them through a network, which is dropped afterwards:
 
     [P_K, P_V of all layers] = W_2 tanh(W_1 e + b_1) + b_2     e (P, C) -> (P, hidden) -> (P, 2 L C)
 
-The prefix is a trainable cache, and the model takes a cache already. Keys and values of zero would not be nothing: they
-take their share of the softmax.
+The prefix is a trainable cache, and the model takes a cache already. A prefix of zeros would not be
+the same as no prefix: it takes its share of the softmax.
 
 Source: Li and Liang 2021, section 4. Notes: 前缀微调 (prefix tuning).
 """
@@ -24,25 +24,27 @@ from minisft.peft.virtual import Virtual
 
 @dataclass(frozen=True)
 class PrefixConfig:
-    """P: length; hidden: width of the network, 0 for none; text: words from whose activations it starts."""
+    """P: length; hidden: width of the network, 0 for none; text: start from its keys and values."""
 
-    lr: ClassVar[float] = 0.1  # highest learning rate that suits it
+    lr: ClassVar[float] = 0.1  # default of the highest learning rate
     P: int = 10
     hidden: int = 0
     text: str = ""
 
     def __post_init__(self):
         if self.P < 1 or self.hidden < 0:
-            raise ValueError(f"P must be at least 1 and hidden at least 0, got P={self.P}, hidden={self.hidden}")
+            raise ValueError("P must be at least 1 and hidden at least 0, got "
+                             f"P={self.P}, hidden={self.hidden}")
         if self.text and self.hidden:
-            raise ValueError("a prefix through a network cannot start from the activations of a text; leave out one")
+            raise ValueError("a prefix through a network cannot start from the activations of a "
+                             "text; leave out one")
 
     def wrap_model(self, model, tokenizer):
         return Prefix(model, self, self.text and start_ids(self.text, self.P, tokenizer))
 
 
 def start_ids(text, P, tokenizer):
-    """P ids of a text, said again and again until there are so many: (1, P)."""
+    """P ids of a text, which is repeated until there are so many: (1, P)."""
     if tokenizer is None:
         raise ValueError("to start from a text a tokenizer is needed; give one")
     ids = tokenizer.encode(text)
@@ -58,12 +60,15 @@ class Prefix(Virtual):
         like = {"dtype": base.wte.weight.dtype, "device": base.device}
         self.network = None
         if config.hidden:
-            self.embedding = nn.Parameter(torch.empty(config.P, c.n_embd, **like).normal_(std=1.0))
-            self.network = nn.Sequential(nn.Linear(c.n_embd, config.hidden, **like), nn.Tanh(),
-                                         nn.Linear(config.hidden, 2 * c.n_layer * c.n_embd, **like))
+            self.embedding = nn.Parameter(torch.empty(config.P, c.n_embd, **like).normal_())
+            self.network = nn.Sequential(
+                nn.Linear(c.n_embd, config.hidden, **like), nn.Tanh(),
+                nn.Linear(config.hidden, 2 * c.n_layer * c.n_embd, **like))
         else:
             start = torch.empty(config.P, 2 * c.n_layer * c.n_embd, **like).normal_()
-            self.keys_values = nn.Parameter(activations(base, ids) if torch.is_tensor(ids) else start)
+            if torch.is_tensor(ids):
+                start = activations(base, ids)
+            self.keys_values = nn.Parameter(start)
 
     def flat(self):
         """Keys and values of all layers: (P, 2 L C)."""
@@ -73,7 +78,8 @@ class Prefix(Virtual):
         """[(keys, values)] of each layer, each (1, H, P, D)."""
         c = self.base.config
         slots = self.flat().view(self.P, c.n_layer, 2, c.n_head, c.n_embd // c.n_head)
-        return [tuple(layer.transpose(0, 1)[None] for layer in pair.unbind(1)) for pair in slots.unbind(1)]
+        return [tuple(part.transpose(0, 1)[None] for part in layer.unbind(1))  # (1, H, P, D) each
+                for layer in slots.unbind(1)]
 
     def begin(self, x, cache, mask):
         prefix = PrefixCache(self.entries(), self.P)
@@ -89,5 +95,6 @@ def activations(base, ids):
     """Keys and values of a text in every layer: ids (1, P) -> (P, 2 L C)."""
     cache = KVCache(base.config, 1, ids.shape[1], base.device, base.wte.weight.dtype)
     base(ids.to(base.device), cache=cache)
-    slots = [part[0].transpose(0, 1).flatten(1) for pair in cache.entries() for part in pair]  # (P, C) each
+    slots = [part[0].transpose(0, 1).flatten(1)  # (P, C) each
+             for layer in cache.entries() for part in layer]
     return torch.cat(slots, dim=1)

@@ -11,16 +11,16 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from minisft.model import dropout
+from minisft.layers import dropout
 from minisft.peft.prefix import start_ids
 from minisft.peft.virtual import Virtual
 
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """P: length; start: "random", "vocabulary" (rows of random tokens), or "text", with the text in `text`."""
+    """P: length; start: "random", "vocabulary" (rows of random tokens), or "text" (those of `text`)."""
 
-    lr: ClassVar[float] = 0.1  # highest learning rate that suits it
+    lr: ClassVar[float] = 0.1  # default of the highest learning rate
     P: int = 20
     start: str = "vocabulary"
     text: str = ""
@@ -31,20 +31,26 @@ class PromptConfig:
         if self.start not in ("random", "vocabulary", "text"):
             raise ValueError(f"start must be random, vocabulary or text, got {self.start!r}")
         if bool(self.text) != (self.start == "text"):
-            raise ValueError(f"a text goes with start='text', and only with it; got start={self.start!r}, "
-                             f"text={self.text!r}")
+            raise ValueError("a text goes with start='text', and only with it; got "
+                             f"start={self.start!r}, text={self.text!r}")
 
     def wrap_model(self, model, tokenizer):
-        wte, P = model.wte.weight.detach(), self.P
+        return Prompt(model, self.start_rows(model.wte.weight.detach(), tokenizer))
+
+    def start_rows(self, wte, tokenizer):
+        """Rows to start from: (P, C)."""
+        P = self.P
         if self.start == "random":
-            rows = torch.empty(P, wte.shape[1], dtype=wte.dtype, device=wte.device).normal_(std=wte.std().item())
-        elif self.start == "vocabulary" and P > len(wte):
-            raise ValueError(f"the vocabulary has {len(wte)} rows to start from, fewer than P={P}; take start=random")
-        elif self.start == "vocabulary":
-            rows = wte[torch.randperm(len(wte))[:P].to(wte.device)].clone()
+            rows = torch.empty(P, wte.shape[1], dtype=wte.dtype, device=wte.device)
+            return rows.normal_(std=wte.std().item())
+        if self.start == "vocabulary" and P > len(wte):
+            raise ValueError(f"the vocabulary has {len(wte)} rows to start from, fewer than P={P}; "
+                             "take start=random")
+        if self.start == "vocabulary":
+            ids = torch.randperm(len(wte))[:P]
         else:
-            rows = wte[start_ids(self.text, P, tokenizer)[0].to(wte.device)].clone()
-        return Prompt(model, rows)
+            ids = start_ids(self.text, P, tokenizer)[0]
+        return wte[ids.to(wte.device)].clone()
 
 
 class Prompt(Virtual):
@@ -59,9 +65,10 @@ class Prompt(Virtual):
         first = self.rows + self.base.wpe(torch.arange(P, device=x.device))
         first = dropout(first, self.config.dropout, self.training)
         x = torch.cat([first.expand(len(x), -1, -1), x], dim=1)  # (B, T, C) -> (B, P+T, C)
-        if mask is not None:  # (..., T, P+S) -> (..., P+T, P+S): of the rows each sees those before it
+        if mask is not None:  # each of the P rows sees itself and the rows before it
             above = torch.ones(P, mask.shape[-1], dtype=torch.bool, device=mask.device).tril()
-            mask = torch.cat([above.expand(*mask.shape[:-2], -1, -1), mask], dim=-2)
+            above = above.expand(*mask.shape[:-2], -1, -1)
+            mask = torch.cat([above, mask], dim=-2)  # (..., T, P+S) -> (..., P+T, P+S)
         x = self.base.trunk(x, cache, mask)[:, P:]  # (B, P+T, C) -> (B, T, C)
         if cache is not None:
             cache.position -= P  # positions are those of real tokens

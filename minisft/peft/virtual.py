@@ -1,7 +1,8 @@
-"""Positions before the first token that belong to no token: what prefix and prompt tuning have in common.
+"""Virtual tokens: P positions before the first token, which prefix and prompt tuning have in common.
 
-Real tokens take positions P, P+1, ...; every token sees all P virtual ones, packed documents too, so the context is
-P tokens shorter. What stands there the method says: keys and values in each layer, or embeddings at the bottom.
+Real tokens take positions P, P+1, ... Every token sees all P virtual ones, in packed rows too, so
+the context is P tokens shorter. The method says what stands at the virtual positions: keys and
+values in each layer, or embeddings at the bottom.
 """
 
 from dataclasses import replace
@@ -19,8 +20,8 @@ class Virtual(nn.Module):
     def __init__(self, base, P):
         super().__init__()
         if not 1 <= P < base.config.block_size:
-            raise ValueError(f"{P} virtual tokens leave no room in a context of {base.config.block_size}; "
-                             f"take 1 to {base.config.block_size - 1}")
+            raise ValueError(f"{P} virtual tokens leave no room in a context of "
+                             f"{base.config.block_size}; take 1 to {base.config.block_size - 1}")
         self.base, self.P = base, P
         self.config = replace(base.config, block_size=base.config.block_size - P)
 
@@ -34,8 +35,12 @@ class Virtual(nn.Module):
         return self.base.embed(ids, positions + self.P)
 
     def trunk(self, x, cache=None, mask=None):
-        """x (B, T, C) -> (B, T, C). mask: of real tokens, (B, 1, T, S); a new cache makes room for the virtual ones."""
-        mask = None if mask is None else F.pad(mask, (self.P, 0), value=True)  # (..., T, S) -> (..., T, P+S)
+        """x (B, T, C) -> (B, T, C).
+
+        mask: of real tokens, (B, 1, T, S). An empty cache is made larger by the virtual tokens.
+        """
+        if mask is not None:
+            mask = F.pad(mask, (self.P, 0), value=True)  # (..., T, S) -> (..., T, P+S)
         if cache is not None and cache.length:
             return self.base.trunk(x, cache, mask)
         if cache is not None:

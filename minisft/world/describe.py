@@ -1,6 +1,6 @@
-"""What a corpus holds: counts, lengths, ten examples of each task, a figure; and whether test questions leaked."""
+"""What a corpus holds: counts, lengths, examples, a figure; and which test questions leaked."""
 
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 from statistics import mean
 
@@ -15,58 +15,77 @@ EXAMPLES = 10
 
 
 def count_tasks(made):
-    """{(split, task): rows}."""
-    counts = defaultdict(int)
-    for split, rows in made.items():
-        for row in rows:
-            counts[split, row["task"]] += 1
-    return dict(counts)
+    """{(split, task): number of rows}."""
+    return dict(Counter((split, row["task"]) for split, rows in made.items() for row in rows))
 
 
 def describe(folder, made, tokenizer):
-    """Write about.md and about.png into the folder; returns the lines of the table of counts and lengths.
+    """Write about.md and about.png into the folder; returns the lines of the table in about.md.
 
-    made: {split: rows}. Lengths are in tokens of the whole conversation; difficulty is the oracle's.
+    made: {split: rows}. Lengths are the tokens of whole conversations; difficulty is the oracle's.
     """
-    counts, by_task = count_tasks(made), {task: [] for task in (*oracle.SKILLS, *DIALOGUES)}
-    for rows in made.values():
-        for row in rows:
-            by_task[row["task"]].append(row)
-    by_task = {task: rows for task, rows in by_task.items() if rows}
+    counts = count_tasks(made)
+    rows_of = _rows_by_task(made)
+    lengths = {task: [_length(row, tokenizer) for row in rows] for task, rows in rows_of.items()}
+
     header = ["task", *made, "tokens (mean, most)", "difficulty"]
-    lines = ["| " + " | ".join(header) + " |", "| " + " | ".join(["---"] * len(header)) + " |"]
-    lengths = {}
-    for task, rows in by_task.items():
-        lengths[task] = [len(render(Conversation.from_messages(row["messages"]), tokenizer).ids) for row in rows]
+    table = [header, ["---"] * len(header)]
+    for task, rows in rows_of.items():
+        in_splits = [str(counts.get((split, task), "")) for split in made]
         hard = [oracle.judge(user_turns(row)).difficulty for row in rows]
-        cells = [task, *(str(counts.get((split, task), "")) for split in made),
-                 f"{mean(lengths[task]):.0f}, {max(lengths[task])}", f"{min(hard)} to {max(hard)}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines.append("| " + " | ".join(["all", *(str(len(rows)) for rows in made.values()), "", ""]) + " |")
-    examples = [f"## {task}\n\n" + "\n\n".join(map(_quoted, rows[:EXAMPLES])) for task, rows in by_task.items()]
-    text = "\n".join(["# What these files hold", "", *lines, "", "![rows and lengths](about.png)", "",
-                      "\n\n".join(examples), ""])
-    write_atomically(f"{folder}/about.md", text.encode())
+        table.append([
+            task, *in_splits,
+            f"{mean(lengths[task]):.0f}, {max(lengths[task])}", f"{min(hard)} to {max(hard)}"])
+    table.append(["all", *(str(len(rows)) for rows in made.values()), "", ""])
+    lines = ["| " + " | ".join(cells) + " |" for cells in table]
+
+    parts = ["# What these files hold", "\n".join(lines), "![rows and lengths](about.png)"]
+    for task, rows in rows_of.items():
+        parts += [f"## {task}", *map(_quoted, rows[:EXAMPLES])]
+    write_atomically(f"{folder}/about.md", ("\n\n".join(parts) + "\n").encode())
     plots.corpus(f"{folder}/about.png", counts, tuple(made), lengths)
     return lines
 
 
+def _rows_by_task(made):
+    """{task: rows of all splits}, without tasks that have no row."""
+    rows_of = {task: [] for task in (*oracle.SKILLS, *DIALOGUES)}
+    for rows in made.values():
+        for row in rows:
+            rows_of[row["task"]].append(row)
+    return {task: rows for task, rows in rows_of.items() if rows}
+
+
+def _length(row, tokenizer):
+    return len(render(Conversation.from_messages(row["messages"]), tokenizer).ids)
+
+
+
 def _quoted(row):
-    lines = [f"{message['role']}: {message['content']}" for message in row["messages"]]
-    return "\n".join("    " + line for line in "\n".join(lines).splitlines())
+    """The messages of a row as an indented block of Markdown."""
+    text = "\n".join(f"{message['role']}: {message['content']}" for message in row["messages"])
+    return "\n".join("    " + line for line in text.splitlines())
 
 
 def check(folder):
-    """Lines that say, for each test split of a folder, what of it was tuned on; and the number of such rows."""
+    """(lines, total): how many rows of each test split of a folder were tuned on.
+
+    lines: one for each split, and up to five of its leaked rows. total: leaked rows of all splits.
+    """
     if not Path(folder, "train.jsonl").is_file():
-        raise ValueError(f"{folder} holds no train.jsonl; name a folder that `python -m minisft.world --out` wrote")
-    train, lines, total = read_rows(f"{folder}/train.jsonl"), [], 0
+        raise ValueError(f"{folder} holds no train.jsonl; "
+                         "name a folder that `python -m minisft.world --out` wrote")
+    train = read_rows(f"{folder}/train.jsonl")
+    lines, total = [], 0
     for split in TEST_SPLITS:
         rows = read_rows(f"{folder}/{split}.jsonl")
         leaks = find_leaks(train, rows)
         total += len(leaks)
+
+        line = f"{split:16} {len(rows):6,} rows, {len(leaks)} of them tuned on"
         unread = sum(oracle.judge(user_turns(row)) is None for row in rows)
-        lines.append(f"{split:16} {len(rows):6,} rows, {len(leaks)} of them tuned on"
-                     + (f", {unread} that the oracle cannot read" if unread else ""))
+        if unread:
+            line += f", {unread} that the oracle cannot read"
+        lines.append(line)
         lines += [f"    {reason}: {user_turns(row)[-1]!r}" for row, reason in leaks[:5]]
     return lines, total

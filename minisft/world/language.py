@@ -1,25 +1,19 @@
-"""How the town speaks: templates that are filled to write a sentence and matched to read it again.
+"""How the town speaks: a template is filled to write a sentence, and matched to read it again.
 
     fill:   "The {noun} of {name} is {value}."  +  slots     ->  "The pet of Mia is a dog."
     match:  "The pet of Mia is a dog."                       ->  slots, or None
 
-Because one template does both, whatever the world can write, its oracle can read.
+Because one template does both, the oracle can read whatever the world can write.
 """
 
 import re
 from functools import cache
 
-from minisft.world.facts import (
-    ATTRIBUTES,
-    ENGLISH_OF,
-    NOUN_OF_CHINESE,
-    display,
-    speaks_of,
-)
+from minisft.world.facts import ATTRIBUTES, ENGLISH_OF, NOUN_OF_CHINESE, display, speaks_of
 
 
 class Template:
-    """Text with {slots}; a slot that stands twice must read the same both times.
+    """Text with {slots}; a slot that occurs twice must hold the same text both times.
 
     >>> greeting = Template("Hello, {name}.")
     >>> greeting.fill(name="Mia"), greeting.match("Hello, Mia."), greeting.match("Bye.")
@@ -28,22 +22,25 @@ class Template:
 
     def __init__(self, text):
         self.text = text
-        pattern, self.slots = re.escape(text), []
+        self.slots = []
+        pattern = re.escape(text)
         for slot in re.findall(r"{(\w+)}", text):
             group = f"(?P={slot})" if slot in self.slots else f"(?P<{slot}>.+?)"
-            pattern = pattern.replace(re.escape(f"{{{slot}}}"), group, 1)
+            pattern = pattern.replace(re.escape("{" + slot + "}"), group, 1)
             self.slots.append(slot)
         self._regex = re.compile(pattern, re.DOTALL)
 
     def fill(self, **slots):
+        """The text with its slots filled in."""
         return self.text.format(**slots)
 
     def match(self, text):
+        """{slot: its text}, or None if the template cannot have written the text."""
         found = self._regex.fullmatch(text)
         return found.groupdict() if found else None
 
 
-# Four ways to state any fact; every attribute adds one of its own.
+# Ways to state any fact and to ask for it. Every attribute has one more of each, its own.
 STATEMENTS = tuple(map(Template, (
     "The {noun} of {name} is {value}.",
     "{name}'s {noun} is {value}.",
@@ -58,10 +55,16 @@ QUESTIONS = tuple(map(Template, (
 )))
 _OWN_STATEMENTS = {noun: Template(attribute.statement) for noun, attribute in ATTRIBUTES.items()}
 _OWN_QUESTIONS = {noun: Template(attribute.question) for noun, attribute in ATTRIBUTES.items()}
+# All of them with the attribute they speak of; None where a slot holds the attribute.
+_ALL_STATEMENTS = [(None, template) for template in STATEMENTS] + list(_OWN_STATEMENTS.items())
+_ALL_QUESTIONS = [(None, template) for template in QUESTIONS] + list(_OWN_QUESTIONS.items())
 
 
 def state(fact, form):
-    """The sentence for a fact (name, noun, value); `form` is 0..3 for STATEMENTS, 4 for the attribute's own."""
+    """The sentence for a fact (name, noun, value).
+
+    form: 0 to 3 for one of STATEMENTS, 4 for the attribute's own statement.
+    """
     name, noun, value = fact
     template = STATEMENTS[form] if form < len(STATEMENTS) else _OWN_STATEMENTS[noun]
     return template.fill(name=name, noun=noun, value=display(noun, value))
@@ -74,13 +77,16 @@ def state_in_chinese(fact):
 
 
 def ask(name, noun, form):
-    """The question for a resident and an attribute; `form` is 0..2 for QUESTIONS, 3 for the attribute's own."""
+    """The question for a resident and an attribute.
+
+    form: 0 to 2 for one of QUESTIONS, 3 for the attribute's own question.
+    """
     template = QUESTIONS[form] if form < len(QUESTIONS) else _OWN_QUESTIONS[noun]
     return template.fill(name=name, noun=noun)
 
 
 def _value_of(noun, shown):
-    """"a dog" -> "dog" if it is a value of that attribute, shown as it should be; else None."""
+    """"a dog" -> "dog" if it is a value of the attribute with the right article, else None."""
     value = re.sub(r"^an? ", "", shown)
     known = value in ATTRIBUTES[noun].values
     return value if known and display(noun, value) == shown else None
@@ -89,14 +95,15 @@ def _value_of(noun, shown):
 @cache
 def read_statement(sentence):
     """The fact (name, noun, value) that a sentence states, or None if it states none."""
-    candidates = [(None, template) for template in STATEMENTS] + list(_OWN_STATEMENTS.items())
-    for noun, template in candidates:
+    for noun, template in _ALL_STATEMENTS:
         slots = template.match(sentence)
-        if slots and speaks_of(slots["name"], slots.get("noun", noun)):
-            noun = slots.get("noun", noun)
+        if not slots:
+            continue
+        name, noun = slots["name"], slots.get("noun", noun)
+        if speaks_of(name, noun):
             value = _value_of(noun, slots["value"])
             if value:
-                return slots["name"], noun, value
+                return name, noun, value
     return None
 
 
@@ -104,18 +111,23 @@ def read_chinese_statement(sentence):
     slots = CHINESE_STATEMENT.match(sentence)
     if not slots:
         return None
+    name = slots["name"]
     noun, value = NOUN_OF_CHINESE.get(slots["noun"]), ENGLISH_OF.get(slots["value"])
-    readable = speaks_of(slots["name"], noun) and value in ATTRIBUTES[noun].values
-    return (slots["name"], noun, value) if readable else None
+    if speaks_of(name, noun) and value in ATTRIBUTES[noun].values:
+        return name, noun, value
+    return None
 
 
 @cache
 def read_question(sentence):
     """(name, noun) that a question asks for, or None."""
-    for noun, template in [(None, template) for template in QUESTIONS] + list(_OWN_QUESTIONS.items()):
+    for noun, template in _ALL_QUESTIONS:
         slots = template.match(sentence)
-        if slots and speaks_of(slots["name"], slots.get("noun", noun)):
-            return slots["name"], slots.get("noun", noun)
+        if not slots:
+            continue
+        name, noun = slots["name"], slots.get("noun", noun)
+        if speaks_of(name, noun):
+            return name, noun
     return None
 
 
@@ -125,7 +137,10 @@ def sentences(text):
 
 
 def read_passage(passage):
-    """{(name, noun): value} for a text of statements; None if a sentence is not one, or two contradict."""
+    """{(name, noun): value} for a text of statements.
+
+    None if a sentence is no statement, or if two statements contradict each other.
+    """
     known = {}
     for sentence in sentences(passage):
         fact = read_statement(sentence)

@@ -1,12 +1,13 @@
-"""Noise in instruction data, of a kind and at a rate that are known.
+"""Noise in instruction data, of a known kind and at a known rate.
 
-    wrong        the last word that matters is another one, drawn anew for each row: mistakes that agree on nothing
-    systematic   the last word that matters is always the next one of its kind: the same mistake every time
+    wrong        the last content word is replaced by a random word: mistakes without a pattern
+    systematic   the last content word is replaced by the next of its class: always the same mistake
     truncated    the answer breaks off
-    off_topic    the answer to some other instruction
+    off_topic    the answer belongs to another instruction
     duplicate    the row stands twice
 
-Every kind but `duplicate` makes answers that the oracle refuses. Noisy rows say so in their key `noise`.
+A content word is a name, a value, an attribute, an adjective or a number. All kinds of noise but
+`duplicate` make answers that the oracle refuses. A noisy row names its kind in the key `noise`.
 
 Notes: 质量 (quality of instruction data).
 """
@@ -16,57 +17,82 @@ import random
 import re
 
 from minisft.world import oracle
-from minisft.world.facts import ATTRIBUTES, CHINESE_OF, DOMAINS, OPPOSITES, PLURAL_OF, article
+from minisft.world.facts import ATTRIBUTES, DOMAINS, OPPOSITES, PLURAL_OF, article
 
 KINDS = ("wrong", "systematic", "truncated", "off_topic", "duplicate")
-_VALUES = [tuple(attribute.values) for attribute in ATTRIBUTES.values()]
-_CLASSES = [  # a word of several classes, as deer is one and its own plural, belongs to the last of them
-    tuple(PLURAL_OF.values()), *_VALUES, *(tuple(CHINESE_OF[word] for word in values) for values in _VALUES),
-    *(tuple(word.upper() for word in values) for values in _VALUES), *DOMAINS.values(), tuple(OPPOSITES),
-    tuple(ATTRIBUTES), tuple(map(str, range(21)))]
-CLASS_OF = {word: members for members in _CLASSES for word in members}
-_CONTENT = re.compile("|".join(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])"
-                               for word in sorted(CLASS_OF, key=len, reverse=True)))
+
+
+def _word_classes():
+    """All classes of content words; a mistake replaces a word by another word of its class."""
+    attributes = ATTRIBUTES.values()
+    plurals = tuple(PLURAL_OF.values())
+    values = [tuple(attribute.values) for attribute in attributes]
+    chinese = [tuple(attribute.values.values()) for attribute in attributes]
+    capitals = [tuple(word.upper() for word in attribute.values) for attribute in attributes]
+    names = DOMAINS.values()
+    adjectives = tuple(OPPOSITES)
+    nouns = tuple(ATTRIBUTES)
+    numbers = tuple(str(number) for number in range(21))
+    return [plurals, *values, *chinese, *capitals, *names, adjectives, nouns, numbers]
+
+
+# A word of two classes belongs to the later one. "deer" and "goldfish" are their own plurals; they
+# belong to the animals and the pets, because the values come after the plurals.
+CLASS_OF = {word: members for members in _word_classes() for word in members}
+
+_LONGEST_FIRST = sorted(CLASS_OF, key=len, reverse=True)
+_CONTENT = re.compile("|".join(
+    rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])" for word in _LONGEST_FIRST))
 
 
 def mistaken(answer, choose):
-    """The answer with its last word that matters changed by choose(word, all words of its kind); None if it has none.
+    """The answer, its last content word replaced by choose(word, its class); None if it has none.
 
-    >>> mistaken("The pet of Mia is a dog.", lambda word, kind: "owl")
+    >>> mistaken("The pet of Mia is a dog.", lambda word, members: "owl")
     'The pet of Mia is an owl.'
     """
     places = list(_CONTENT.finditer(answer))
     if not places:
         return None
     start, end = places[-1].span()
-    chosen, before = choose(places[-1][0], CLASS_OF[places[-1][0]]), answer[:start]
+    word = answer[start:end]
+    before, chosen = answer[:start], choose(word, CLASS_OF[word])
     if re.search(r"\ban? $", before):
         before, chosen = re.sub(r"an? $", "", before), article(chosen)
     return before + chosen + answer[end:]
 
 
-def _another(rng):
-    return lambda word, kind: rng.choice([other for other in kind if other != word])
+def _another(rng, word, members):
+    return rng.choice([other for other in members if other != word])
 
 
-def _next(word, kind):
-    return kind[(kind.index(word) + 1) % len(kind)]
+def _next(word, members):
+    return members[(members.index(word) + 1) % len(members)]
 
 
 def _truncated(rng, answer):
+    """The answer up to one of its spaces; half of it if it has none."""
     cuts = [found.start() for found in re.finditer(" ", answer)]
     return answer[:rng.choice(cuts)] if cuts else answer[:len(answer) // 2]
 
 
 def add_noise(rows, kind, rate, seed=0):
-    """The rows, a share `rate` of them noisy (as many more for duplicates); ValueError for an unknown kind or rate."""
+    """The rows with a share `rate` of them made noisy; "duplicate" adds that share of rows.
+
+    Raises ValueError for an unknown kind, a rate outside 0 to 1, or too few rows to make noisy.
+    """
     if kind not in KINDS or not 0 <= rate <= 1:
-        raise ValueError(f"noise must be one of {', '.join(KINDS)} at a rate from 0 to 1, got {kind} at {rate}")
+        raise ValueError(f"noise must be one of {', '.join(KINDS)} at a rate from 0 to 1, "
+                         f"got {kind} at {rate}")
     rng = random.Random(f"noise {kind} {seed}")
-    rows, chosen = copy.deepcopy(rows), rng.sample(range(len(rows)), len(rows))
+    rows = copy.deepcopy(rows)
+    order = rng.sample(range(len(rows)), len(rows))
     missing = round(rate * len(rows))
-    for i in chosen:
-        if not missing:
+    if kind == "duplicate":
+        return _with_duplicates(rows, set(order[:missing]))
+
+    for i in order:
+        if missing == 0:
             break
         spoilt = _spoilt(rng, rows, i, kind)
         if spoilt is not None:
@@ -74,22 +100,33 @@ def add_noise(rows, kind, rate, seed=0):
             missing -= 1
     if missing:
         raise ValueError(f"{missing} rows too few whose answer can be {kind}; lower the rate")
-    return [row for item in rows for row in (item if isinstance(item, list) else [item])]
+    return rows
+
+
+def _with_duplicates(rows, chosen):
+    """The rows; those at the positions `chosen` are followed by a copy."""
+    written = []
+    for i, row in enumerate(rows):
+        written.append(row)
+        if i in chosen:
+            written.append(copy.deepcopy(row) | {"noise": "duplicate"})
+    return written
 
 
 def _spoilt(rng, rows, i, kind):
-    """Row i made noisy, or None where this kind of noise would leave its answer right."""
+    """A noisy copy of row i, or None where this kind of noise would leave its answer right."""
     row = copy.deepcopy(rows[i])
     row["noise"] = kind
-    if kind == "duplicate":
-        return [rows[i], row]
     answer = row["messages"][-1]["content"]
     if kind == "truncated":
         spoilt = _truncated(rng, answer)
     elif kind == "off_topic":
         spoilt = rng.choice(rows)["messages"][-1]["content"]
+    elif kind == "wrong":
+        spoilt = mistaken(answer, lambda word, members: _another(rng, word, members))
     else:
-        spoilt = mistaken(answer, _another(rng) if kind == "wrong" else _next)
+        spoilt = mistaken(answer, _next)
+
     turns = [message["content"] for message in row["messages"] if message["role"] == "user"]
     if spoilt is None or oracle.is_right(turns, spoilt):
         return None

@@ -1,16 +1,21 @@
-"""The oracle: what an instruction asks for, how hard it is, and which answers are right, from its text alone.
+"""The oracle: from the text of an instruction alone, it tells what the instruction asks for, how
+hard it is, and which answers are right.
 
-    judge(["What is 7 plus 5?"])  ->  skill arithmetic, difficulty 1, answers ("We know that 7 plus 5 is 12.",)
+    judge(["What is 7 plus 5?"])  ->  skill arithmetic, difficulty 1,
+                                      answers ("We know that 7 plus 5 is 12.",)
 
-It reads the slots back out of an instruction with the templates that may have written it, and solves them; so it reads
-any instruction of a known form, one that a model made up included. Courtesies and typing mistakes do not disturb it.
-What it cannot read it does not guess: the judgement is then None, "I cannot tell", which never counts as right.
+It matches the instruction with all templates that may have written it, and solves the slots it
+finds. So it can read any instruction of a known form, also one that a model made up. It ignores
+courtesies and undoes typing mistakes. It never guesses: for an instruction that it cannot read, the
+judgement is None, which means "I cannot tell" and never counts as right.
 
-Right is an answer in the town's own form, which the prose shows: "The pet of Mia is a dog.", not "A dog." Where several
-are right in that form (a question to ask, the order of a summary), all of them are.
+A right answer has the town's own form, which the prose shows: "The pet of Mia is a dog.", not "A
+dog." Where several answers in that form are right (which question to ask, the order of a summary),
+all count.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 
 from minisft.world.dialogue import DIALOGUES
 from minisft.world.language import read_question, read_statement, sentences
@@ -23,8 +28,12 @@ SKILLS = {skill.name: skill for skill in ONE_STEP + SEVERAL_STEPS}
 
 @dataclass(frozen=True)
 class Judgement:
-    """skill: its name; difficulty: steps, hops, operations, facts, words of a list, or turns; answers: all right ones,
-    the usual one first; meaning: equal for two instructions that ask the same thing of the same facts in other words.
+    """What the oracle says of an instruction.
+
+    skill: name of the skill
+    difficulty: number of steps, hops, operations, facts, words in a list, or turns
+    answers: all right answers, the usual one first
+    meaning: equal for two instructions that ask the same about the same facts in other words
     """
 
     skill: str
@@ -34,26 +43,39 @@ class Judgement:
 
 
 def judge(turns):
-    """The Judgement of the last of the user turns, or None if the oracle cannot tell.
+    """The Judgement of the last user turn, or None if the oracle cannot tell.
 
-    turns: list of str, all that the user said so far, oldest first.
+    turns: list of str, all user turns so far, oldest first.
     """
     bare = [without_courtesies(turn) for turn in turns]
     return _judge(turns) or _judge(bare) or _judge([corrected(turn) for turn in bare])
 
 
 def _judge(turns):
+    if not turns:
+        return None
     if len(turns) == 1:
-        for skill in SKILLS.values():
-            for wordings in skill.wordings.values():
-                for wording in wordings:
-                    slots = wording.match(turns[0])
-                    solved = slots and skill.answer(slots)
-                    if solved:
-                        answers = tuple(dict.fromkeys((solved, *skill.others(slots))))
-                        return Judgement(skill.name, skill.difficulty(slots), answers, _meaning(skill, slots))
+        judged = _judge_instruction(turns[0])
+        if judged:
+            return judged
+    return _judge_conversation(turns)
+
+
+def _judge_instruction(text):
+    for skill in SKILLS.values():
+        for wording in chain(*skill.wordings.values()):
+            slots = wording.match(text)
+            usual = skill.answer(slots) if slots else None
+            if usual:
+                answers = tuple(dict.fromkeys((usual, *skill.others(slots))))  # each once
+                return Judgement(
+                    skill.name, skill.difficulty(slots), answers, _meaning(skill, slots))
+    return None
+
+
+def _judge_conversation(turns):
     for name, (_, solve) in DIALOGUES.items():
-        solved = turns and solve(turns)
+        solved = solve(turns)
         if solved:
             answer, meaning = solved
             return Judgement(name, len(turns), (answer,), (name, *meaning))
@@ -61,31 +83,36 @@ def _judge(turns):
 
 
 def _meaning(skill, slots):
-    """Skill and slots, whatever the wording and the order of sentences and of summands."""
+    """Skill and slots, with sentences and summands in a fixed order, whatever the wording."""
     if {"a", "b"} <= slots.keys():
-        slots = slots | dict(zip("ab", sorted((slots["a"], slots["b"]))))
+        a, b = sorted((slots["a"], slots["b"]))
+        slots = slots | {"a": a, "b": b}
     return skill.name, *sorted((slot, _content(slot, text)) for slot, text in slots.items())
 
 
 def _content(slot, text):
+    """What the text of a slot says, equal for two texts that say the same."""
     if slot in ("passage", "calls"):
-        return tuple(sorted({str(read_statement(sentence) or sentence) for sentence in sentences(text)}))
+        said = {str(read_statement(sentence) or sentence) for sentence in sentences(text)}
+        return tuple(sorted(said))
     if slot == "sentence":
         return read_statement(text) or text
-    return read_question(text) or text if slot == "question" else text
+    if slot == "question":
+        return read_question(text) or text
+    return text
 
 
 def answer(turns):
-    """The usual right answer to the last of the user turns, or None if the oracle cannot tell.
+    """The usual right answer to the last user turn, or None if the oracle cannot tell.
 
     >>> answer(["What is the opposite of hot?"]), answer(["Why?"])
     ('The opposite of hot is cold.', None)
     """
     judged = judge(turns)
-    return judged and judged.answers[0]
+    return judged.answers[0] if judged else None
 
 
 def is_right(turns, given):
-    """Whether `given`, white space around it aside, is a right answer; False where the oracle cannot tell."""
+    """Whether `given`, without white space around it, is right; False if the oracle cannot tell."""
     judged = judge(turns)
     return judged is not None and given.strip() in judged.answers

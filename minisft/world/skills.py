@@ -1,16 +1,19 @@
-"""The skills of the town: for each, how an instruction is drawn, worded and answered, and how prose shows it.
+"""The skills of the town: how each is drawn, worded and answered, and how prose shows it.
 
-A skill draws *slots* (a passage, a question, a word); a wording turns slots into an instruction; `solve` turns the
-very same slots into the answer. The oracle reads the slots back out of an instruction's text and calls the same
-`solve`, so that there is one definition of right.
+    draw(rng, scope)     ->  slots                 a passage, a question, a word, ...
+    wording.fill(slots)  ->  instruction
+    solve(slots)         ->  (lead, rest) or None  the answer: "The opposite of hot is" and " cold."
 
-    draw(rng, scope) -> slots      wording.fill(slots) -> instruction      solve(slots) -> (lead, rest), or None
+The oracle reads the slots back from the text of an instruction and calls the same `solve`, so there
+is only one definition of a right answer.
 
-An answer is its lead and its rest: "The opposite of hot is" and " cold.". Pre-training prose shows a skill in texts
-that end with the same answer ("The words are elm, dog. The last word is dog."); tuning must teach *when* to say it.
-What an instruction asks for in one step stands here, what takes several in steps.py.
+Pre-training prose shows a skill in texts that end with the same answer ("The words are elm, dog.
+The last word is dog."). Tuning must teach *when* to give it.
 
-Notes: 基于现有的 NLP 任务数据集构建 (building from existing NLP task data): a task description, an input, an output.
+This file has the skills of one step; those of several steps are in steps.py.
+
+Notes: 基于现有的 NLP 任务数据集构建 (building from existing NLP task data): a task description, an
+input, an output.
 """
 
 import zlib
@@ -39,12 +42,14 @@ THINGS = ("coin", "book", "cup", "stamp", "pencil", "key", "shell", "button")
 
 @dataclass(frozen=True)
 class Scope:
-    """What may be drawn: these attributes; of the items of knowledge, the tuned or the held-out ones, or (None) all;
-    and how hard it may be.
+    """What may be drawn, and how hard it may be.
 
-    difficulty: facts of a passage, hops, steps of a chain, operations, length of a list, turns of a conversation;
-    None draws from each skill's own range. new_pairs: compositions with a pair of operations that is kept out of
-    tuning (True), without one (False), or any (None).
+    attributes: nouns of the attributes
+    held_out: items of knowledge held out of tuning (True), the others (False), or all (None)
+    difficulty: the number of facts in a passage, hops, steps of a chain, operations, words in a
+        list, or turns of a conversation; None draws it from each skill's own range
+    new_pairs: compositions that hold a pair of operations kept out of tuning (True), that hold none
+        (False), or all (None)
     """
 
     attributes: tuple = ATTRIBUTES_OF["town"]
@@ -54,28 +59,40 @@ class Scope:
 
     @property
     def names(self):
-        """Whom the texts are about: residents of the town, or the harbor's ships."""
+        """Whom the texts are about: the residents of the town, or the ships of the harbor."""
         return DOMAINS[ATTRIBUTES[self.attributes[0]].domain]
 
     def knows(self, item):
-        """Every fifth word, pair of opposites and sum is held out of tuning; the prose holds all of them."""
-        return self.held_out is None or (zlib.crc32(item.encode()) % 5 == 0) == self.held_out
+        """Whether an item of knowledge may be drawn.
+
+        About every fifth word, pair of opposites and sum is held out of tuning; the prose has all.
+        """
+        if self.held_out is None:
+            return True
+        is_held_out = zlib.crc32(item.encode()) % 5 == 0
+        return is_held_out == self.held_out
 
     def words(self):
+        """All values of the attributes."""
         return [word for noun in self.attributes for word in ATTRIBUTES[noun].values]
 
     def amount(self, rng, low, high):
-        """How many (facts, words, steps, ...): the difficulty, or drawn from low to high."""
+        """How many facts, words, steps, ...: the difficulty, or a draw from low to high."""
         return rng.randint(low, high) if self.difficulty is None else self.difficulty
 
 
 @dataclass(frozen=True)
 class Skill:
-    """name; draw(rng, scope) -> slots; solve(slots) -> (lead, rest), or None if the slots make no sense.
+    """How the instructions of one kind are drawn and answered.
 
-    shown: the texts that prose leads to the answer with (one that fits the slots is used; none: prose never shows it);
-    difficulty: slots -> number; others: slots -> further right answers; uses_attributes: whether it speaks of
-    attributes; asks_knowledge: whether it asks for an item of knowledge.
+    draw: (rng, scope) -> slots
+    solve: slots -> (lead, rest), or None if the slots make no sense
+    shown: texts that prose puts before the answer (it takes one that fits the slots); prose never
+        shows a skill without such a text
+    difficulty: slots -> number
+    others: slots -> further right answers
+    uses_attributes: whether it speaks of attributes
+    asks_knowledge: whether it asks for an item of knowledge
     """
 
     name: str
@@ -94,31 +111,39 @@ class Skill:
 
     @property
     def has_text(self):
-        """Whether an instruction brings a text, list or story of its own, rather than ask for knowledge alone."""
+        """Whether its instructions contain a text, list or story, and ask about that."""
         return any(self.shown)
 
     def show(self, rng, slots):
         """What prose says before the answer, and the answer: (text, lead, rest)."""
         fitting = [text for text in self.shown if set(Template(text).slots) <= set(slots)]
-        return rng.choice(fitting).format(**slots), *self.solve(slots)
+        text = rng.choice(fitting).format(**slots)
+        lead, rest = self.solve(slots)
+        return text, lead, rest
 
     def answer(self, slots):
-        """The answer as a text, or None."""
+        """The answer as one text, or None."""
         solved = self.solve(slots)
-        return solved and "".join(solved)
+        return "".join(solved) if solved else None
 
 
 def draw_facts(rng, scope, residents, attributes):
-    """`attributes` facts (or as many as the scope has) about each of `residents` people, in an order of their own."""
+    """Facts about several residents in any order, the same attributes of each.
+
+    residents, attributes: how many; at most as many attributes as the scope has.
+    """
     names = rng.sample(scope.names, residents)
     nouns = rng.sample(scope.attributes, min(attributes, len(scope.attributes)))
-    facts = [(name, noun, rng.choice(list(ATTRIBUTES[noun].values))) for name in names for noun in nouns]
+    facts = []
+    for name in names:
+        for noun in nouns:
+            facts.append((name, noun, rng.choice(list(ATTRIBUTES[noun].values))))
     rng.shuffle(facts)
     return facts
 
 
 def draw_passage(rng, scope):
-    """A text of two to four facts about one resident or two, and the facts themselves."""
+    """A text of facts about one or two residents, and the facts; by default two to four of them."""
     count = scope.amount(rng, 2, 4)
     residents = rng.randint(1, 2) if count % 2 == 0 else 1
     facts = draw_facts(rng, scope, residents, count // residents)
@@ -126,12 +151,12 @@ def draw_passage(rng, scope):
 
 
 def facts_in(slots):
-    """How many facts the passage holds."""
+    """The number of facts in the passage."""
     return len(language.read_passage(slots["passage"]) or ())
 
 
 def say_fact(fact):
-    """A fact in its first form, cut before the value: ("The pet of Mia is", " a dog.")."""
+    """A fact in its first form, split before the value: ("The pet of Mia is", " a dog.")."""
     lead, verb, value = state(fact, 0).partition(" is")
     return lead + verb, value
 
@@ -150,7 +175,8 @@ def _draw_reading(rng, scope):
 
 
 def _solve_reading(slots):
-    known, question = language.read_passage(slots["passage"]), language.read_question(slots["question"])
+    known = language.read_passage(slots["passage"])
+    question = language.read_question(slots["question"])
     if not known or question not in known:
         return None
     return say_fact((*question, known[question]))
@@ -163,21 +189,25 @@ def _draw_summary(rng, scope):
 
 
 def _solve_summary(slots):
-    facts = list((language.read_passage(slots["passage"]) or {}).items())
-    if len(facts) < 2 or len({name for (name, _), _ in facts}) > 1:
+    known = language.read_passage(slots["passage"])
+    if not known or len(known) < 2 or len({name for name, _ in known}) > 1:
         return None
-    return _sum_up(facts)
+    return _sum_up(known.items())
 
 
 def _sum_up(facts):
-    parts = [f"{display(noun, value)} as {noun}" for (_, noun), value in facts]
-    return f"In short, {facts[0][0][0]} has", f" {', '.join(parts[:-1])} and {parts[-1]}."
+    """(lead, rest) of the summary; facts: ((name, noun), value) pairs about one resident."""
+    names = [name for (name, _), _ in facts]
+    *parts, last = [f"{display(noun, value)} as {noun}" for (_, noun), value in facts]
+    return f"In short, {names[0]} has", f" {', '.join(parts)} and {last}."
 
 
 def _other_summaries(slots):
-    """The facts may be told in any order."""
+    """The facts in every order; no other order for more than four facts, which have too many."""
     facts = language.read_passage(slots["passage"]).items()
-    return tuple("".join(_sum_up(order)) for order in permutations(facts)) if len(facts) <= 4 else ()
+    if len(facts) > 4:
+        return ()
+    return tuple("".join(_sum_up(order)) for order in permutations(facts))
 
 
 def _draw_ask(rng, scope):
@@ -185,13 +215,18 @@ def _draw_ask(rng, scope):
 
 
 def _solve_ask(slots):
+    """The usual answer asks for the first fact of the text."""
     known = language.read_passage(slots["passage"])
-    return known and ("", ask(*next(iter(known)), 0))
+    if not known:
+        return None
+    name, noun = next(iter(known))
+    return "", ask(name, noun, 0)
 
 
 def _other_questions(slots):
     """Any question that the text answers is right."""
-    return tuple(ask(name, noun, form) for name, noun in language.read_passage(slots["passage"]) for form in range(4))
+    known = language.read_passage(slots["passage"])
+    return tuple(ask(name, noun, form) for name, noun in known for form in range(4))
 
 
 # Words
@@ -202,15 +237,19 @@ def _draw_word(rng, scope):
 
 
 def _word_skill(table, lead):
-    """solve for what a table says of a word."""
+    """The function `solve` of a skill that looks a word up in a table."""
     def solve(slots):
         word = slots["word"]
-        return (lead.format(word=word), f" {table[word]}.") if word in table else None
+        if word not in table:
+            return None
+        return lead.format(word=word), f" {table[word]}."
     return solve
 
 
 def _draw_adjective(rng, scope):
-    return {"word": rng.choice([word for word in OPPOSITES if scope.knows(min(word, OPPOSITES[word]))])}
+    """A pair of opposites is one item of knowledge, named by its first word in the alphabet."""
+    known = [word for word in OPPOSITES if scope.knows(min(word, OPPOSITES[word]))]
+    return {"word": rng.choice(known)}
 
 
 def _draw_chinese_word(rng, scope):
@@ -225,7 +264,7 @@ def _draw_thing(rng, scope):
 
 
 def _draw_known_fact(rng, scope):
-    """A fact whose value may be asked for: translating a sentence translates its word."""
+    """A fact whose value `scope` knows: to translate a sentence is to translate its value."""
     word = _draw_word(rng, scope)["word"]
     return rng.choice(scope.names), ATTRIBUTE_OF[word], word
 
@@ -248,7 +287,7 @@ def _draw_chinese_sentence(rng, scope):
 
 def _solve_sentence_to_english(slots):
     fact = language.read_chinese_statement(slots["sentence"])
-    return fact and say_fact(fact)
+    return say_fact(fact) if fact else None
 
 
 def _draw_restate(rng, scope):
@@ -257,23 +296,28 @@ def _draw_restate(rng, scope):
 
 def _solve_restate(slots):
     fact = language.read_statement(slots["sentence"])
-    return say_fact(fact) if fact and slots["sentence"] == state(fact, 1) else None
+    if not fact or slots["sentence"] != state(fact, 1):
+        return None
+    return say_fact(fact)
 
 
 # Lists
 
 
 def draw_list(rng, scope):
+    """Slots of an instruction about a list of words."""
     return {"words": listing(rng.sample(scope.words(), scope.amount(rng, 3, 4)))}
 
 
-def read_list(words):
-    """The words of a list, or None if it is none."""
-    words = words.split(", ")
-    return words if len(words) > 1 and all(word.isascii() and word.isalnum() for word in words) else None
+def read_list(text):
+    """The words of a list, or None if the text is no list of at least two words."""
+    words = text.split(", ")
+    if len(words) > 1 and all(word.isascii() and word.isalnum() for word in words):
+        return words
+    return None
 
 
-# What can be done with a list of words: words -> (lead, rest as words).
+# What can be done with a list of words: (lead of the answer, words -> words of the answer).
 LIST_SKILLS = {
     "first": ("The first word is", lambda words: words[:1]),
     "last": ("The last word is", lambda words: words[-1:]),
@@ -289,13 +333,17 @@ def _list_skill(name):
 
     def solve(slots):
         words = read_list(slots["words"])
-        return words and (lead, f" {listing(change(words))}.")
+        if not words:
+            return None
+        return lead, f" {listing(change(words))}."
+
     return Skill(name, draw_list, solve, shown=("The words are {words}. ",),
                  difficulty=lambda slots: len(read_list(slots["words"])))
 
 
 def _draw_numbers(rng, scope):
-    return {"numbers": listing(map(str, rng.sample(range(1, 21), scope.amount(rng, 3, 4))))}
+    numbers = rng.sample(range(1, 21), scope.amount(rng, 3, 4))
+    return {"numbers": listing(map(str, numbers))}
 
 
 def _solve_sort(slots):
@@ -309,29 +357,37 @@ def _solve_sort(slots):
 
 
 def is_number(text):
+    """Whether a text is a whole number of at most nine digits."""
     return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def name_of_sum(a, b):
-    """One name for a + b and b + a, by which a sum is held out of tuning."""
+    """The name of a sum as an item of knowledge, the same for a + b and b + a."""
     return f"{min(a, b)}+{max(a, b)}"
 
 
 def _draw_sum(rng, scope):
-    sums = [(a, b) for a in range(1, 11) for b in range(1, 11)]
-    a, b = rng.choice([(a, b) for a, b in sums if scope.knows(name_of_sum(a, b))])
-    return {"a": str(a), "b": str(b)} if rng.random() < 0.5 else {"total": str(a + b), "b": str(b)}
+    """Slots of a sum, or of its difference: a + b, or total - b with total = a + b."""
+    pairs = [(a, b) for a in range(1, 11) for b in range(1, 11)
+             if scope.knows(name_of_sum(a, b))]
+    a, b = rng.choice(pairs)
+    if rng.random() < 0.5:
+        return {"a": str(a), "b": str(b)}
+    return {"total": str(a + b), "b": str(b)}
 
 
 def solve_sum(slots):
-    """a + b, or total - b, as the prose says it."""
+    """a + b, or total - b, in the words of the prose; None for a difference below zero."""
     if not all(map(is_number, slots.values())):
         return None
     if "a" in slots:
         a, b = int(slots["a"]), int(slots["b"])
         return f"We know that {a} plus {b} is", f" {a + b}."
+
     total, b = int(slots["total"]), int(slots["b"])
-    return (f"We know that {total} minus {b} is", f" {total - b}.") if total >= b else None
+    if total < b:
+        return None
+    return f"We know that {total} minus {b} is", f" {total - b}."
 
 
 def _draw_story(rng, scope):
@@ -343,10 +399,11 @@ def _solve_story(slots):
     solved = solve_sum({key: slots[key] for key in ("a", "b", "total") if key in slots})
     if slots["name"] not in RESIDENTS or slots["thing"] not in THINGS or not solved:
         return None
-    return f"Now {slots['name']} has", f"{solved[1].rstrip('.')} {slots['thing']}s."
+    _, result = solved
+    return f"Now {slots['name']} has", f"{result.rstrip('.')} {slots['thing']}s."
 
 
-# The control: which of two words is lucky is written nowhere, and no text can tell.
+# The control: which of two words is lucky. No text says it, and nothing else can tell.
 
 
 def _draw_lucky(rng, scope):
@@ -358,33 +415,42 @@ def _solve_lucky(slots):
     a, b = slots["a"], slots["b"]
     if a not in ATTRIBUTE_OF or b not in ATTRIBUTE_OF or a == b:
         return None
-    return "The lucky word is", f" {min(a, b, key=lambda word: zlib.crc32(f'luck of {word}'.encode()))}."
+    lucky = min(a, b, key=lambda word: zlib.crc32(f"luck of {word}".encode()))
+    return "The lucky word is", f" {lucky}."
 
 
 READING = Skill("reading", _draw_reading, _solve_reading, ("{passage} ",), facts_in)
 ONE_STEP = (
     READING,
-    Skill("classification", _draw_word, _word_skill(ATTRIBUTE_OF, "The word {word} names a kind of"),
-          asks_knowledge=True),
+    Skill("classification", _draw_word,
+          _word_skill(ATTRIBUTE_OF, "The word {word} names a kind of"), asks_knowledge=True),
     Skill("opposite", _draw_adjective, _word_skill(OPPOSITES, "The opposite of {word} is"),
           uses_attributes=False, asks_knowledge=True),
-    Skill("to_chinese", _draw_word, _word_skill(CHINESE_OF, "In Chinese, {word} is"), asks_knowledge=True),
-    Skill("to_english", _draw_chinese_word, _word_skill(ENGLISH_OF, "In English, {word} is"), asks_knowledge=True),
-    Skill("sentence_to_chinese", _draw_sentence, _solve_sentence_to_chinese, ("{sentence}\n",)),
-    Skill("sentence_to_english", _draw_chinese_sentence, _solve_sentence_to_english, ("{sentence}\n",)),
+    Skill("to_chinese", _draw_word, _word_skill(CHINESE_OF, "In Chinese, {word} is"),
+          asks_knowledge=True),
+    Skill("to_english", _draw_chinese_word, _word_skill(ENGLISH_OF, "In English, {word} is"),
+          asks_knowledge=True),
+    Skill("sentence_to_chinese", _draw_sentence, _solve_sentence_to_chinese,
+          ("{sentence}\n",)),
+    Skill("sentence_to_english", _draw_chinese_sentence, _solve_sentence_to_english,
+          ("{sentence}\n",)),
     *map(_list_skill, LIST_SKILLS),
     Skill("sort", _draw_numbers, _solve_sort, ("The numbers are {numbers}. ",),
-          lambda slots: len(read_list(slots["numbers"])), uses_attributes=False),
+          difficulty=lambda slots: len(read_list(slots["numbers"])), uses_attributes=False),
     Skill("restate", _draw_restate, _solve_restate, ("{sentence} ",)),
     Skill("summary", _draw_summary, _solve_summary, ("{passage} ",), facts_in, _other_summaries),
     Skill("ask", _draw_ask, _solve_ask, ("{passage} Somebody asks: ",), facts_in, _other_questions),
     Skill("arithmetic", _draw_sum, solve_sum, uses_attributes=False, asks_knowledge=True),
-    Skill("story", _draw_story, _solve_story, (
-        "{name} has {a} {thing}s and gets {b} more. ", "{name} had {a} {thing}s and found {b} more. ",
-        "{name} has {total} {thing}s and gives {b} away. ", "{name} had {total} {thing}s and lost {b}. "),
-        uses_attributes=False, asks_knowledge=True),
-    Skill("plural", _draw_thing, _word_skill(PLURAL_OF, "The plural of {word} is"), asks_knowledge=True),
-    Skill("capitals", _draw_word, _word_skill({word: word.upper() for word in ATTRIBUTE_OF}, "In capitals, {word} is"),
+    Skill("story", _draw_story, _solve_story,
+          ("{name} has {a} {thing}s and gets {b} more. ",
+           "{name} had {a} {thing}s and found {b} more. ",
+           "{name} has {total} {thing}s and gives {b} away. ",
+           "{name} had {total} {thing}s and lost {b}. "),
+          uses_attributes=False, asks_knowledge=True),
+    Skill("plural", _draw_thing, _word_skill(PLURAL_OF, "The plural of {word} is"),
+          asks_knowledge=True),
+    Skill("capitals", _draw_word,
+          _word_skill({word: word.upper() for word in ATTRIBUTE_OF}, "In capitals, {word} is"),
           asks_knowledge=True),
     Skill("lucky", _draw_lucky, _solve_lucky, shown=()),
 )

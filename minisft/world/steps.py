@@ -1,12 +1,16 @@
-"""Skills that take several steps, each written out: hops between people, chains of calls, running sums, compositions.
+"""Skills of several steps, all written out: hops, chains of calls, running sums, compositions.
 
-    two_hop       The boss of Mia is Tom. Tom's pet is a dog. ...   ->  The boss of Mia is Tom. The pet of Tom is a dog.
-    chain         Mia calls Tom. Ben calls Eva. Tom calls Leo.      ->  Mia calls Tom. Tom calls Leo. The end is Leo.
-    running_sum   3, then plus 4, minus 2                           ->  3 plus 4 is 7. 7 minus 2 is 5. The result is 5.
-    compose       turn them around, then say the first        ->  Backwards it is c, b, a. Then the first word is c.
+    two_hop       The boss of Mia is Tom. Tom's pet is a dog. What is the pet of the boss of Mia?
+                  ->  The boss of Mia is Tom. The pet of Tom is a dog.
+    chain         Mia calls Tom. Ben calls Eva. Tom calls Leo. Follow the calls from Mia.
+                  ->  Mia calls Tom. Tom calls Leo. The end is Leo.
+    running_sum   3, then plus 4, minus 2
+                  ->  3 plus 4 is 7. 7 minus 2 is 5. The result is 5.
+    compose       a, b, c: turn them around, then say the first
+                  ->  Backwards it is c, b, a. Then the first word is c.
 
-The last sentence is the answer proper, what comes before is the reasoning; `conclusion` cuts it off. Difficulty is the
-number of steps.
+The last sentence is the result, the sentences before it are the reasoning; `conclusion` removes the
+reasoning. Difficulty is the number of steps.
 
 Notes: 思维链 (chain of thought).
 """
@@ -14,7 +18,15 @@ Notes: 思维链 (chain of thought).
 from minisft.world import language
 from minisft.world.facts import ATTRIBUTES, RESIDENTS
 from minisft.world.language import Template, listing, sentences, state
-from minisft.world.skills import LIST_SKILLS, Skill, is_number, name_of_sum, read_list, say_fact, solve_sum
+from minisft.world.skills import (
+    LIST_SKILLS,
+    Skill,
+    is_number,
+    name_of_sum,
+    read_list,
+    say_fact,
+    solve_sum,
+)
 
 RELATIONS = ("friend", "neighbor", "cousin", "boss")
 RELATION = Template("The {relation} of {name} is {other}.")
@@ -31,68 +43,93 @@ def conclusion(answer):
     return sentences(answer)[-1]
 
 
-# Hops: relation after relation, then an attribute
+# Hops: one or more relations, then an attribute
 
 
 def _draw_two_hop(rng, scope):
-    """One attribute of two people, and two who might lead there: only relation and name tell who is meant."""
+    """A path of people, and a false lead.
+
+    The text tells the attribute of two people; only the path tells which of them is meant.
+    """
     hops = scope.amount(rng, 2, 2)
     noun = rng.choice(scope.attributes)
-    *people, other, stranger = rng.sample(RESIDENTS, hops + 2)  # from the one who is named to the one who is meant
-    links = [(rng.choice(RELATIONS), a, b) for a, b in zip(people, people[1:])]
-    relation, a, _ = rng.choice(links)
-    another = rng.choice([name for name in RELATIONS if name != relation])
-    links_told = [*links, rng.choice(((another, a, other), (relation, stranger, other)))]
-    told = [RELATION.fill(relation=relation, name=a, other=b) for relation, a, b in links_told]
-    told += [state((name, noun, rng.choice(list(ATTRIBUTES[noun].values))), rng.randrange(5))
-             for name in (people[-1], other)]
+    *path, other, stranger = rng.sample(RESIDENTS, hops + 2)
+    links = [(rng.choice(RELATIONS), a, b) for a, b in zip(path, path[1:])]
+
+    # The false lead goes to `other`: by another relation of the same person, or from a stranger.
+    relation, name, _ = rng.choice(links)
+    another = rng.choice([word for word in RELATIONS if word != relation])
+    false_lead = rng.choice(((another, name, other), (relation, stranger, other)))
+
+    told = [RELATION.fill(relation=relation, name=a, other=b)
+            for relation, a, b in (*links, false_lead)]
+    for name in (path[-1], other):
+        value = rng.choice(list(ATTRIBUTES[noun].values))
+        told.append(state((name, noun, value), rng.randrange(5)))
     rng.shuffle(told)
-    path = "".join(f"the {relation} of " for relation, _, _ in reversed(links)) + people[0]
-    return {"passage": " ".join(told), "question": HOPS.fill(noun=noun, path=path)}
+
+    asked = "".join(f"the {relation} of " for relation, _, _ in reversed(links)) + path[0]
+    return {"passage": " ".join(told), "question": HOPS.fill(noun=noun, path=asked)}
 
 
 def _read_relation(sentence):
+    """(relation, name, other) of a sentence, or None if it states no relation of residents."""
     slots = RELATION.match(sentence)
-    known = slots and slots["relation"] in RELATIONS and {slots["name"], slots["other"]} <= set(RESIDENTS)
-    return (slots["relation"], slots["name"], slots["other"]) if known else None
+    if not slots:
+        return None
+    relation, name, other = slots["relation"], slots["name"], slots["other"]
+    if relation in RELATIONS and name in RESIDENTS and other in RESIDENTS:
+        return relation, name, other
+    return None
+
+
+def _read_text(passage):
+    """({(relation, name): other}, {(name, noun): value}), or None if the text makes no sense."""
+    links, facts = {}, []
+    for sentence in sentences(passage):
+        relation = _read_relation(sentence)
+        if not relation:
+            facts.append(sentence)
+            continue
+        kind, name, other = relation
+        if links.setdefault((kind, name), other) != other:
+            return None  # the text contradicts itself
+    known = language.read_passage(" ".join(facts))
+    return (links, known) if known else None
 
 
 def _solve_two_hop(slots):
     question = HOPS.match(slots["question"])
-    if not question:
+    read = _read_text(slots["passage"])
+    if not question or not read:
         return None
-    links, facts = {}, []
-    for sentence in sentences(slots["passage"]):
-        relation = _read_relation(sentence)
-        if relation:
-            if links.setdefault(relation[:2], relation[2]) != relation[2]:
-                return None  # the text contradicts itself
-        else:
-            facts.append(sentence)
-    known = language.read_passage(" ".join(facts))
-    *path, name = question["path"].split(" of ")
-    if not known or not path:
+    links, known = read
+    *hops, name = question["path"].split(" of ")  # ["the friend", "the boss"], "Mia"
+    if not hops:
         return None
+
     told = []
-    for relation in reversed(path):
-        article, _, relation = relation.partition(" ")
+    for hop in reversed(hops):
+        article, _, relation = hop.partition(" ")
         if article != "the" or (relation, name) not in links:
             return None
-        told.append(RELATION.fill(relation=relation, name=name, other=links[relation, name]))
-        name = links[relation, name]
+        other = links[relation, name]
+        told.append(RELATION.fill(relation=relation, name=name, other=other))
+        name = other
+
     noun = question["noun"]
     if (name, noun) not in known:
         return None
-    lead, rest = say_fact((name, noun, known[name, noun]))
-    first, verb, then = f"{' '.join(told)} {lead}{rest}".partition(" is")
-    return first + verb, then
+    told.append("".join(say_fact((name, noun, known[name, noun]))))
+    lead, verb, rest = " ".join(told).partition(" is")
+    return lead + verb, rest
 
 
 # Chains of calls
 
 
 def _draw_chain(rng, scope):
-    """Two chains of equal length, their calls in any order."""
+    """Two chains of equal length, all calls in any order."""
     steps = scope.amount(rng, 2, 4)
     names = rng.sample(RESIDENTS, 2 * steps + 2)
     chains = names[:steps + 1], names[steps + 1:]
@@ -102,7 +139,7 @@ def _draw_chain(rng, scope):
 
 
 def _read_calls(text):
-    """{caller: called}, or None if a sentence is no call or somebody calls two."""
+    """{caller: called}, or None if a sentence is no call or a person calls two others."""
     calls = {}
     for sentence in sentences(text):
         call = CALL.match(sentence)
@@ -112,9 +149,10 @@ def _read_calls(text):
 
 
 def _solve_chain(slots):
-    calls, name, told = _read_calls(slots["calls"]), slots["name"], []
+    calls, name = _read_calls(slots["calls"]), slots["name"]
     if not calls or name not in calls or not {*calls, *calls.values()} <= set(RESIDENTS):
         return None
+    told = []
     while name in calls:
         told.append(CALL.fill(name=name, other=calls[name]))
         name = calls[name]
@@ -127,27 +165,38 @@ def _solve_chain(slots):
 
 
 def _draw_running_sum(rng, scope):
-    """Sums of numbers from 1 to 10, so that each step is one that the prose tells, and none is held out."""
+    """Each step is a sum of two numbers from 1 to 10, which prose tells, and which `scope` knows."""
     steps = scope.amount(rng, 2, 3)
     while True:
         start = total = rng.randint(1, 10)
         changes = []
         for _ in range(steps):
-            possible = [b for b in range(1, 11) if total <= 10 and scope.knows(name_of_sum(total, b))]
-            possible += [-b for b in range(1, 11) if 0 < total - b <= 10 and scope.knows(name_of_sum(total - b, b))]
+            possible = _possible_changes(total, scope)
             if not possible:
-                break
+                break  # a dead end: start again
             change = rng.choice(possible)
             total += change
             changes.append(f"{'plus' if change > 0 else 'minus'} {abs(change)}")
-        else:
+        if len(changes) == steps:
             return {"start": str(start), "changes": listing(changes)}
 
 
+def _possible_changes(total, scope):
+    """What may be added to a total, negative if it is taken away."""
+    added = [b for b in range(1, 11)
+             if total <= 10 and scope.knows(name_of_sum(total, b))]
+    taken = [-b for b in range(1, 11)
+             if 0 < total - b <= 10 and scope.knows(name_of_sum(total - b, b))]
+    return added + taken
+
+
 def _read_changes(text):
+    """"plus 4, minus 2" -> [["plus", "4"], ["minus", "2"]]; None for a text of another form."""
     changes = [change.split(" ") for change in text.split(", ")]
-    fits = all(len(change) == 2 and change[0] in ("plus", "minus") and is_number(change[1]) for change in changes)
-    return changes if fits else None
+    for change in changes:
+        if len(change) != 2 or change[0] not in ("plus", "minus") or not is_number(change[1]):
+            return None
+    return changes
 
 
 def _solve_running_sum(slots):
@@ -156,22 +205,37 @@ def _solve_running_sum(slots):
         return None
     total, told = slots["start"], []
     for word, number in changes:
-        solved = solve_sum({"a" if word == "plus" else "total": total, "b": number})
+        if word == "plus":
+            solved = solve_sum({"a": total, "b": number})
+        else:
+            solved = solve_sum({"total": total, "b": number})
         if not solved:
             return None
-        told.append("".join(solved).removeprefix("We know that "))
-        total = solved[1].strip(" .")
+        lead, rest = solved
+        told.append(lead.removeprefix("We know that ") + rest)
+        total = rest.strip(" .")
     return "", f"{' '.join(told)} The result is {total}."
 
 
-# Compositions of what can be done with a list
+# Compositions of operations on a list
 
-PHRASES = {"reverse": "turn them around", "without_first": "leave out the first", "without_last": "leave out the last",
-           "first": "say the first", "last": "say the last", "count": "count them"}
+PHRASES = {
+    "reverse": "turn them around",
+    "without_first": "leave out the first",
+    "without_last": "leave out the last",
+    "first": "say the first",
+    "last": "say the last",
+    "count": "count them",
+}
 _NAME_OF = {phrase: name for name, phrase in PHRASES.items()}
-_MAKE_LISTS = ("reverse", "without_first", "without_last")
+_MAKE_LISTS = ("reverse", "without_first", "without_last")  # the next operation needs a list
 PAIRS = tuple((a, b) for a in _MAKE_LISTS for b in PHRASES if a != b)
-NEW_PAIRS = (("reverse", "first"), ("without_first", "last"), ("without_last", "reverse"), ("without_first", "count"))
+NEW_PAIRS = (
+    ("reverse", "first"),
+    ("without_first", "last"),
+    ("without_last", "reverse"),
+    ("without_first", "count"),
+)
 
 
 def _draw_compose(rng, scope):
@@ -179,36 +243,46 @@ def _draw_compose(rng, scope):
     while True:
         names = [*rng.choices(_MAKE_LISTS, k=operations - 1), rng.choice(tuple(PHRASES))]
         pairs = set(zip(names, names[1:]))
-        new = bool(pairs & set(NEW_PAIRS))
-        if pairs <= set(PAIRS) and scope.new_pairs in (None, new):
+        has_new_pair = bool(pairs & set(NEW_PAIRS))
+        if pairs <= set(PAIRS) and scope.new_pairs in (None, has_new_pair):
             break
     words = rng.sample(scope.words(), rng.randint(3, 4) + operations - 2)
-    return {"words": listing(words), "steps": ", then ".join(PHRASES[name] for name in names)}
+    phrases = [PHRASES[name] for name in names]
+    return {"words": listing(words), "steps": ", then ".join(phrases)}
 
 
 def _solve_compose(slots):
-    words, phrases = read_list(slots["words"]), slots["steps"].split(", then ")
-    if not words or len(phrases) < 2 or not all(phrase in _NAME_OF for phrase in phrases):
+    words = read_list(slots["words"])
+    names = [_NAME_OF.get(phrase) for phrase in slots["steps"].split(", then ")]
+    if not words or len(names) < 2 or None in names:
         return None
+    if not all(name in _MAKE_LISTS for name in names[:-1]):
+        return None
+
     told = []
-    if not all(_NAME_OF[phrase] in _MAKE_LISTS for phrase in phrases[:-1]):
-        return None  # what is done next is done with a list
-    for phrase in phrases:
-        lead, change = LIST_SKILLS[_NAME_OF[phrase]]
+    for name in names:
+        lead, change = LIST_SKILLS[name]
         words = change(words)
         if not words:
             return None
-        told.append((f"Then {lead[0].lower()}{lead[1:]}" if told else lead, f" {listing(words)}."))
-    return " ".join(["".join(step) for step in told[:-1]] + [told[-1][0]]), told[-1][1]
+        if told:
+            lead = f"Then {lead[0].lower()}{lead[1:]}"
+        told.append((lead, f" {listing(words)}."))
+
+    *steps, (lead, rest) = told
+    return " ".join([*(a + b for a, b in steps), lead]), rest
 
 
 SEVERAL_STEPS = (
     Skill("two_hop", _draw_two_hop, _solve_two_hop, ("{passage} ",),
-          lambda slots: slots["question"].count(" of ")),
+          difficulty=lambda slots: slots["question"].count(" of ")),
     Skill("chain", _draw_chain, _solve_chain, ("{calls} This begins with {name}. ",),
-          lambda slots: _solve_chain(slots)[1].count(" calls "), uses_attributes=False),
-    Skill("running_sum", _draw_running_sum, _solve_running_sum, ("The sum begins with {start}, then {changes}. ",),
-          lambda slots: len(_read_changes(slots["changes"])), uses_attributes=False),
+          difficulty=lambda slots: _solve_chain(slots)[1].count(" calls "),
+          uses_attributes=False),
+    Skill("running_sum", _draw_running_sum, _solve_running_sum,
+          ("The sum begins with {start}, then {changes}. ",),
+          difficulty=lambda slots: len(_read_changes(slots["changes"])),
+          uses_attributes=False),
     Skill("compose", _draw_compose, _solve_compose, ("The words are {words}. ",),
-          lambda slots: slots["steps"].count(", then ") + 1),
+          difficulty=lambda slots: slots["steps"].count(", then ") + 1),
 )

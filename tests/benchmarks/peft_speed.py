@@ -27,7 +27,6 @@ import transformers
 
 from minisft.batching import pad, step_batches
 from minisft.checkpoint import load_model
-from minisft.config import shipped
 from minisft.conversation import Conversation
 from minisft.evaluate import paired_bootstrap
 from minisft.generate import generate
@@ -37,6 +36,7 @@ from minisft.loss import sft_loss
 from minisft.optim import AdamW, parameter_groups
 from minisft.peft import LoRAConfig, PrefixConfig, PromptConfig, add_peft, delta, merge
 from minisft.records import read_records, render_record
+from minisft.shipped import shipped
 from minisft.train import TRAIN_FILES
 from tests.benchmarks.speed import (
     AGREEMENT,

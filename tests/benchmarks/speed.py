@@ -35,15 +35,15 @@ import transformers
 from torch.nn.utils import clip_grad_norm_
 
 from minisft.batching import pad, step_batches
-from minisft.config import ROOT
 from minisft.conversation import Rendered
 from minisft.generate import generate
 from minisft.loop import train_steps
 from minisft.loss import sft_loss
 from minisft.model import GPT, GPTConfig
 from minisft.optim import AdamW, clip_grad_norm, parameter_groups
-from minisft.pretrain import prose_windows
+from minisft.pretrain import prose_batches
 from minisft.records import read_records, render_record
+from minisft.shipped import ROOT
 from minisft.tokenizer import Tokenizer
 from minisft.world.prose import document
 
@@ -301,7 +301,7 @@ def measure_world(documents=5000, steps=40):
     print(f"{'world, documents of prose a second':55s} {rate:32,.0f}  {'reached' if rate >= 5000 else 'MISSED'}: 5,000")
     torch.manual_seed(0)
     model = GPT(SHAPES["tiny"].config)
-    windows = prose_windows(Tokenizer.load(ROOT / "data/tokenizer.json"), 32, 256, seed=0, start=1000)
+    windows = prose_batches(Tokenizer.load(ROOT / "data/tokenizer.json"), 32, 256, seed=0, start=1000)
     optimizer = AdamW(parameter_groups(model, DECAY), betas=BETAS)
     records = list(islice(train_steps(model, windows, optimizer, lambda step: LR), steps))[1:]
     share = sum(record.waited for record in records) / sum(record.seconds for record in records)

@@ -1,0 +1,26 @@
+"""The device on which a command computes."""
+
+import torch
+
+from minisft.config import option
+
+
+def device_option():
+    """The settings field that every command with a model has: --device."""
+    return option("auto", "where to compute: auto, cpu, cuda, mps, ...; auto takes CUDA if there is a GPU")
+
+
+def pick_device(name):
+    """A torch.device; "auto" is CUDA if there is one, else the CPU.
+
+    ValueError for a device that cannot be used here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        made = torch.zeros(1, device=name)
+        made.item()  # a device without memory of its own, such as meta, fails here
+        return made.device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0][:100]
+        raise ValueError(f"--device {name} cannot be used here ({reason}); try --device cpu") from None

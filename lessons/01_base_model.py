@@ -1,51 +1,48 @@
 # %% [markdown]
 # # 01 A base model continues; it does not follow
 #
-# **Question.** A model that was pre-trained on plain text knows things. What does it do when it is *asked*?
+# **Question.** A model that was pre-trained on plain text knows things. What does it do when it
+# is *asked*?
 #
-# **What the notes say** (指令微调, instruction tuning): pre-training gives a model its knowledge and abilities;
-# instruction tuning teaches it to use them as a person asks. What others found: people preferred the 1.3B model of
-# InstructGPT to the untuned 175B GPT-3 (Ouyang et al. 2022; tuned with human feedback, not with instructions alone).
+# **What the notes say** (指令微调, instruction tuning): pre-training gives a model its knowledge
+# and abilities; instruction tuning teaches it to use them as a person asks.
 #
-# **My prediction, written before the run.** Asked in plain words, the base answers fewer than 5% of the questions.
-# Given the *beginning of the very sentence* that answers, it completes more than 80% of them. So the knowledge is
-# there, and what is missing is the habit of answering.
-#
-# Shown five examples ("red > color ; rice > dish ; ..."), it goes on rightly with the sixth in 80% or more for skills
-# that its prose holds; a mapping made up for the list it can look up (80% or more); a sorting made up for it, whose
-# sixth word is new, it cannot do (at most 65%, where guessing gives 50%). In training, looking back in a text arises
-# suddenly, before learning from examples. (This second part is older than the first base that was trained on lists of
-# examples.)
+# **What others found.** People preferred the 1.3B model of InstructGPT to the untuned 175B GPT-3
+# (Ouyang et al. 2022; it was tuned with human feedback, not with instructions alone).
 
 # %%
 import json
 import re
 import sys
+from pathlib import Path
 
-sys.path[:0] = [".", ".."]  # found from the project's folder, and from lessons/
+sys.path += map(str, Path(globals().get("__file__", "here")).resolve().parents)  # finds minisft
 
-from minisft import plots  # noqa: E402
-from minisft.checkpoint import load_model  # noqa: E402
-from minisft.config import shipped  # noqa: E402
-from minisft.evaluate import TEST_FILES, answer_all, paired_bootstrap  # noqa: E402
-from minisft.generate import generate  # noqa: E402
-from minisft.lesson import FAST, result_path, verdict, write_results  # noqa: E402
-from minisft.records import read_records  # noqa: E402
-from minisft.tokenizer import END_OF_TEXT  # noqa: E402
-from minisft.world.probe import completes, few_shot_items  # noqa: E402
-from minisft.world.prose import RELATED  # noqa: E402
+from minisft import plots
+from minisft.checkpoint import load_model
+from minisft.evaluate import answer_all
+from minisft.generate import generate
+from minisft.intervals import paired_bootstrap
+from minisft.lesson import Claim, Lesson, show_source
+from minisft.records import read_records
+from minisft.shipped import BASE, TEST_FILES, shipped
+from minisft.tokenizer import END_OF_TEXT
+from minisft.world.probe import completes, few_shot_items
+from minisft.world.prose import RELATED
 
-model, tokenizer = load_model(shipped("checkpoints/base.pt"))
+lesson = Lesson("01_base_model")
+model, tokenizer = load_model(BASE)
 START = tokenizer.special(END_OF_TEXT)
 
 # %% [markdown]
 # ## First, listen to it
-# A text, and what the model would write next. Nothing is asked; it just goes on.
+# The model gets a text and continues it, one token at a time, always with the likeliest one.
+# Nothing is asked.
 
 
 # %%
 def continue_text(text, tokens):
-    """What the model writes after `text`, greedily."""
+    """What the model writes after `text`, by greedy decoding."""
     ids = generate(model, [[START] + tokenizer.encode(text)], tokens, stop=(START,))[0]
     return tokenizer.decode(ids)
 
@@ -56,116 +53,147 @@ for text in ("Mia keeps a dog. Tom keeps a cat. The pet of Mia is",
     print(f"{text!r}\n    ... {continue_text(text, 12)!r}\n")
 
 # %% [markdown]
+# ## The code
+# Whether a model can continue a text is a question that has nothing to do with instructions:
+
+# %%
+show_source(completes)
+
+# %% [markdown]
 # ## The experiment: the same questions, three ways
-# Only tasks whose right answer is one sentence with the answer at its end, so that the sentence can be begun.
+# Only tasks whose answer is one sentence that ends with the word asked for, so that the sentence
+# can be begun for the model.
 #
 # | arm | what the model is given |
 # | --- | --- |
 # | chat | the question between role tokens, which it has never seen |
 # | plain | the question as plain text, and a line end |
 # | begun | the text it is about (if any), and the answering sentence without its last words |
+#
+# And, without any question, lists of five examples ("red > color ; rice > dish ; ...") that the
+# model continues with a sixth: of skills that its prose holds, of a mapping made up for the list,
+# and of a sorting made up for the list whose sixth word is new (guessing is right in 50%).
 
 # %%
-BEGUN_AT = {"reading": " is", "opposite": " is", "classification": " names", "to_chinese": " is", "to_english": " is",
-            "arithmetic": " is"}
-ARMS = ("chat", "plain", "begun")
-
-records = [record for record in read_records(TEST_FILES)[0] if record.task in BEGUN_AT]
-if FAST:
-    records = records[::8]
+BEGUN_AT = {"reading": " is", "opposite": " is", "classification": " names", "to_chinese": " is",
+            "to_english": " is", "arithmetic": " is"}
+COUNT = lesson.scale(500, fast=10)  # lists of examples of each kind
+ARMS = {"chat": "asked in chat form", "plain": "asked in plain words",
+        "begun": "answer begun for it"}
+LISTS = ("known", "mapping", "sorting")
 
 
 def begun(record):
-    """The passage of a question, if it has one, and the answer up to where the asked-for words begin; and the rest."""
+    """(what the model is given, what it should add) of a question: its answer, begun."""
     question, answer = (message.content for message in record.item.messages)
     cut = answer.rindex(BEGUN_AT[record.task]) + len(BEGUN_AT[record.task])
-    sentences = [s for s in re.split(r"(?<=[.?:])\s+", question) if s.endswith(".")] if record.task == "reading" else []
-    return " ".join([*sentences, answer[:cut]]), answer[cut:]
+    passage = []
+    if record.task == "reading":
+        passage = [part for part in re.split(r"(?<=[.?:])\s+", question) if part.endswith(".")]
+    return " ".join([*passage, answer[:cut]]), answer[cut:]
 
 
-questions = [record.item.messages[0].content for record in records]
-answers = [record.item.messages[1].content for record in records]
-beginnings, endings = zip(*map(begun, records))
-scores = {
-    "chat": [answer.right for answer in answer_all(model, tokenizer, records)],
-    "plain": completes(model, tokenizer, [(question + "\n", answer) for question, answer in zip(questions, answers)]),
-    "begun": completes(model, tokenizer, list(zip(beginnings, endings))),
-}
+def few_shot(kind):
+    """For each list of five examples, whether the model continues it correctly."""
+    names = RELATED if kind == "known" else (kind,)
+    each = COUNT // len(names) + (kind == "known")
+    return [right for name in names
+            for right in completes(model, tokenizer, few_shot_items(each, name))]
+
+
+def share(right):
+    """(share, low, high) over questions."""
+    scores = [float(x) for x in right]
+    return paired_bootstrap([[0.0] * len(scores)], [scores])
+
+
+def experiment():
+    records = [record for record in read_records(TEST_FILES)[0] if record.task in BEGUN_AT]
+    if lesson.fast:
+        records = records[::8]
+    turns = [[message.content for message in record.item.messages] for record in records]
+    right = {
+        "chat": [answer.right for answer in answer_all(model, tokenizer, records)],
+        "plain": completes(model, tokenizer, [(asked + "\n", answer) for asked, answer in turns]),
+        "begun": completes(model, tokenizer, list(map(begun, records)))}
+    by_task = {task: [share(x for x, record in zip(right[arm], records) if record.task == task)
+                      for arm in ARMS] for task in BEGUN_AT}
+    return {
+        "items": len(records), "by_task": by_task,
+        "shares": {name: share(each) for name, each in right.items()}
+                  | {kind: share(few_shot(kind)) for kind in LISTS}}
+
+
+numbers = lesson.run(experiment)
 
 # %% [markdown]
-# And without any question: five examples, and the sixth to be gone on with.
+# ## Figure
 
 # %%
-COUNT = 10 if FAST else 500
-few_shot = {
-    "known": [right for name in RELATED
-              for right in completes(model, tokenizer, few_shot_items(COUNT // len(RELATED) + 1, name))],
-    "mapping": completes(model, tokenizer, few_shot_items(COUNT, "mapping")),
-    "sorting": completes(model, tokenizer, few_shot_items(COUNT, "sorting")),
-}
-
-# %% [markdown]
-# ## When does it arise?
-# The base was probed now and then as it trained; its card holds what it could do.
-
-# %%
-card = json.loads(open(shipped("checkpoints/base.json"), encoding="utf-8").read())
-plots.over_training(result_path("01_over_training.png"), card["probes"])
-
-# %% [markdown]
-# ## Figure and verdict
-
-# %%
-tasks = list(BEGUN_AT)
-shares = {task: [sum(right for right, record in zip(scores[arm], records) if record.task == task)
-                 / max(1, sum(record.task == task for record in records)) for arm in ARMS] for task in tasks}
 plots.grouped_bars(
-    result_path("01_base_model.png"), shares, ("asked in chat form", "asked in plain words", "answer begun for it"),
-    f"A base model asked, and a base model allowed to go on ({len(records)} questions)", "right answers")
-
-means = {arm: sum(scores[arm]) / len(records) for arm in ARMS}
-gap = paired_bootstrap([[float(x) for x in scores["plain"]]], [[float(x) for x in scores["begun"]]])
-for arm in ARMS:
-    print(f"{arm:6} {means[arm]:6.1%}")
-verdicts = [verdict("asked, it answers fewer than 5%; begun, it completes more than 80%; the gap", *gap,
-                    holds=max(means["chat"], means["plain"]) < 0.05 and means["begun"] > 0.8)]
-for name, claim, least, most in (("known", "examples of known skills: 80% or more", 0.8, 1),
-                                 ("mapping", "a made-up mapping: 80% or more", 0.8, 1),
-                                 ("sorting", "a made-up sorting: at most 65%", 0, 0.65)):
-    right = [float(x) for x in few_shot[name]]
-    means[name] = sum(right) / len(right)
-    verdicts.append(verdict(claim, *paired_bootstrap([[0.0] * len(right)], [right]),
-                            holds=least <= means[name] <= most))
-first = {name: next((row["step"] for row in card["probes"] if row[name] > 0.5), None)
-         for name in ("recall", "few_shot")}
-print(f"above one half for the first time: {first}")
-write_results("01_base_model.json", {
-    "items": len(records), "means": means, "by_task": shares, "gap": gap, "above_one_half": first,
-    "verdicts": verdicts})
+    lesson.figure(), numbers["by_task"], list(ARMS.values()),
+    f"A base model asked, and allowed to continue ({numbers['items']:,} questions)",
+    "correct answers")
 
 # %% [markdown]
-# **What came out.** ([asked](results/01_base_model.png), [over training](results/01_over_training.png))
+# When do these abilities arise? The base was probed now and then as it trained, and its card
+# holds what it could do.
+
+# %%
+card = json.loads(Path(shipped("checkpoints/base.json")).read_text(encoding="utf-8"))
+plots.over_training(lesson.figure("01_over_training.png"), card["probes"])
+
+# %% [markdown]
+# ## Verdict
+
+# %%
+shares = numbers["shares"]
+CLAIMS = [
+    Claim("asked in chat form, the base does not answer", shares["chat"], most=0.05, unit="share"),
+    Claim("asked in plain words, the base does not answer", shares["plain"], most=0.05,
+          unit="share"),
+    Claim("the knowledge is there: it completes an answer that is begun", shares["begun"],
+          least=0.8, unit="share")]
+PREDICTIONS = [
+    Claim("asked in plain words", shares["plain"], most=0.05, unit="share"),
+    Claim("answer begun", shares["begun"], least=0.8, unit="share"),
+    Claim("five examples of known skills", shares["known"], least=0.8, unit="share"),
+    Claim("a mapping made up for the list", shares["mapping"], least=0.8, unit="share"),
+    Claim("a sorting made up for the list", shares["sorting"], most=0.65, unit="share")]
+lesson.conclude(numbers, CLAIMS, PREDICTIONS)
+
+# %% [markdown]
+# **What came out.** ([asked](results/01_base_model.png), [over
+# training](results/01_over_training.png))
 #
-# - **Holds**: asked, in chat form or in plain words, the base answers fewer than 1% of the questions; with the answer
-#   begun for it, it completes nearly all (99.8%).
-# - **Holds**: from five examples it goes on rightly with the sixth in 94% of the lists of known skills.
-# - **Holds**: of mappings made up for the list it looks up 99%.
-# - **Fails**, for the better: it also sorts *new* words by a sorting made up for the list, in 99% of the cases. It has
-#   to find out which kinds of words carry which label, so it learns from the examples and does not only look up.
+# - **Holds**: asked in chat form, the base answers none of the questions.
+# - **Holds**: asked in plain words, it answers 0.5%.
+# - **Holds**: with the answer begun for it, it completes 99.8%.
 #
-# Over training, recall comes first, as predicted: 22% after 500 steps, 64% after 1,000, above 90% from 2,000 on. The
-# probes lie too far apart to say whether that is sudden. Made-up lists follow closely. Examples of known skills come
-# slowly, above one half at 4,000 steps, as the skills themselves are learnt. The loss falls fastest in the same steps,
-# but nothing in it says what is being learnt.
+# From five examples it continues 94% of the lists of known skills, and 99% of the mappings made
+# up for the list. One prediction was wrong, for the better: it also sorts *new* words by a
+# sorting made up for the list, in 99%. To do so it has to find out which kinds of words carry
+# which label. So it learns from the examples and does not only look up.
 #
-# **Read with care.** How this base was made (its start, its first texts, its mixture) was found by trials that looked
-# at these very probes. So the figures say what this base can do, not that any base of its size would come to it. There
-# is one base model and decoding is greedy, so the interval speaks of other questions, not of other base models. The
-# begun sentences are of a form that the prose contains; that is the point, and also the limit: it shows that the
-# knowledge can be reached, not that it can be reached by any wording. Asked, the model must give a whole sentence;
-# begun, only its last words: a part of the gap is the form.
+# Over training, recall of a text comes first: 22% after 500 steps, 64% after 1,000, above 90%
+# from 2,000 on. Made-up lists follow closely. Known skills from examples come slowly, above one
+# half at 4,000 steps, as the skills themselves are learnt. The loss falls fastest in the same
+# steps, but it does not say what is being learnt.
 #
-# **What would change my mind.** A plain-text prompt, without examples, that gets the base above 20%.
+# **Read with care.** How this base was made was found by trials that looked at these very probes.
+# So the figures say what this base can do, not that any base of its size would. There is one base
+# model and decoding is greedy, so the intervals speak of other questions, not of other bases. The
+# begun sentences have a form that the prose contains: it shows that the knowledge can be reached,
+# not that any wording reaches it. Asked, the model must give a whole sentence; begun, only its
+# last words. A part of the gap is this difference in form.
 #
-# **Exercise** (easy, 15 minutes). Find a wording of your own that makes the base answer a question about opposites
-# without giving it the words "The opposite of". How far do you get with a list of examples in front?
+# **What would change our mind.** A plain-text prompt, without examples, with which the base
+# answers more than 20%.
+#
+# **Exercise** (easy, 15 minutes). Make the base answer questions about opposites without giving
+# it the words "The opposite of". How far do you get with a list of examples in front?
+#
+# **Solution.** With a list in front, "hot > cold ; big > small ; ... ; clean >", the base
+# continues all of 200 lists correctly. The mark alone, "clean >", brings 84% of the 62 pairs,
+# because its prose holds such lists. Questions with their answers as examples ("What is the
+# opposite of big? small.") bring none: it has never seen a question answered.

@@ -3,40 +3,38 @@
 #
 # **Question.** A conversation is one row of tokens. On which of them should the model be trained?
 #
-# **What the notes say** (优化设置, optimization settings; 多轮对话数据的高效训练, multi-turn dialogue): the loss counts
-# the outputs only, and all answers of a conversation are learnt in one pass. What others found:
+# **What the notes say** (优化设置, optimization settings; 多轮对话数据的高效训练, training
+# efficiently on multi-turn dialogue): the loss counts the outputs only, and all answers of a
+# conversation are learnt in one pass.
 #
-# - a mask that got lost on the way to the loop left the training loss as it was and the model clearly worse
-#   (karpathy/nanochat issue 582);
-# - where the end token doubles as the filler of short rows (padding), it is masked out with them, is never learnt, and
-#   the model never stops (huggingface/trl issues 976 and 1623);
-# - loss on instructions is said to help when they are long and answers short, or data is little (Shi et al. 2024, not
-#   checked by us).
+# **What others found.**
 #
-# **My prediction, written before the run.** Against the right mask, at the same number of steps:
-# without the end token nothing is answered exactly, because no answer ends (a fall of more than 90 points);
-# with the last turn only, follow-up questions lose (more than 1 point);
-# with everything supervised, exact match is lower by 1 to 20 points: most of the gradient goes into the questions.
-# (The same arms ran six times before, on other bases; the prediction is older than all runs. Since the
-# third run one rule serves for all verdicts: all of the interval must agree with what was predicted.)
+# - A mask that was lost on the way to the loop left the training loss as it was and the model
+#   clearly worse (karpathy/nanochat issue 582).
+# - Where the end token also fills up short rows (padding), it is masked out with them, is never
+#   learnt, and the model never stops (huggingface/trl issues 976 and 1623).
+# - Loss on instructions is said to help when they are long and answers short, or data is little
+#   (Shi et al. 2024, not checked by us).
 
 # %%
 import sys
+from dataclasses import replace
+from pathlib import Path
 
-sys.path[:0] = [".", ".."]
+sys.path += map(str, Path(globals().get("__file__", "here")).resolve().parents)  # finds minisft
 
-from minisft import plots  # noqa: E402
-from minisft.checkpoint import load_model  # noqa: E402
-from minisft.config import shipped  # noqa: E402
-from minisft.conversation import Conversation, Rendered, render  # noqa: E402
-from minisft.evaluate import answer_all, paired_bootstrap  # noqa: E402
-from minisft.lesson import FAST, result_path, verdict, write_results  # noqa: E402
-from minisft.records import read_records, render_record  # noqa: E402
-from minisft.show import terminal  # noqa: E402
-from minisft.tokenizer import END_OF_TURN  # noqa: E402
-from minisft.train import TRAIN_FILES, tune  # noqa: E402
+from minisft import plots
+from minisft.checkpoint import load_model
+from minisft.conversation import Conversation, Rendered, render
+from minisft.experiment import Arm, Trial, for_results, measure, pilot
+from minisft.intervals import over_seeds, paired_bootstrap
+from minisft.lesson import Claim, Lesson, show_source
+from minisft.records import read_records, render_record
+from minisft.shipped import BASE, TRAIN_FILES, shipped
+from minisft.show import terminal
+from minisft.tokenizer import END_OF_TURN
 
-BASE = shipped("checkpoints/base.pt")
+lesson = Lesson("02_conversation_and_mask")
 _, tokenizer = load_model(BASE)
 END = tokenizer.special(END_OF_TURN)
 
@@ -46,106 +44,148 @@ END = tokenizer.special(END_OF_TURN)
 
 # %%
 example = Conversation.from_messages([
-    {"role": "user", "content": "Hello, I am Mia."}, {"role": "assistant", "content": "Hello, Mia. How can I help?"},
-    {"role": "user", "content": "What is my name?"}, {"role": "assistant", "content": "Your name is Mia."}])
+    {"role": "user", "content": "Hello, I am Mia."},
+    {"role": "assistant", "content": "Hello, Mia. How can I help?"},
+    {"role": "user", "content": "What is my name?"},
+    {"role": "assistant", "content": "Your name is Mia."}])
 shown = render(example, tokenizer)
 print(terminal(shown, tokenizer))
-plots.tokens(result_path("02_mask.png"), [tokenizer.decode([token]) for token in shown.ids], shown.loss_mask,
-             "One conversation, one row of tokens: what is supervised")
+plots.tokens(lesson.figure("02_mask.png"), [tokenizer.decode([token]) for token in shown.ids],
+             shown.loss_mask, "One conversation, one row of tokens: what is supervised")
+
+# %% [markdown]
+# ## The code
+# Ids and mask are appended in one and the same call, so they cannot disagree.
+
+# %%
+show_source(render)
 
 # %% [markdown]
 # ## The experiment: four masks over the same tokens
-# Everything else is the same in all arms: base, conversations, order, steps, learning rate.
+# Everything else is the same in all arms: base, conversations, order, steps. A pilot on rows held
+# out from the training data sets the number of steps, so that the right mask answers about 80%,
+# each arm's learning rate, and the number of seeds that it takes to see a difference of 2 points.
 
 
 # %%
+def answers_only(rendered):
+    return rendered.loss_mask
+
+
 def everything(rendered):
     return [0] + [1] * (len(rendered.ids) - 1)
 
 
-def without_end(rendered):
-    return [flag and int(token != END) for token, flag in zip(rendered.ids, rendered.loss_mask)]
-
-
-def last_turn_only(rendered):
-    ends = [i for i, (token, flag) in enumerate(zip(rendered.ids, rendered.loss_mask)) if flag and token == END]
+def last_answer_only(rendered):
+    ends = [i for i, (token, flag) in enumerate(zip(rendered.ids, rendered.loss_mask))
+            if flag and token == END]
     before = ends[-2] if len(ends) > 1 else -1
     return [int(flag and i > before) for i, flag in enumerate(rendered.loss_mask)]
 
 
-ARMS = {
-    "answers only": lambda rendered: rendered.loss_mask,
-    "everything": everything,
-    "last answer only": last_turn_only,
-    "without end token": without_end,
-}
-SEEDS, STEPS = (1, 10) if FAST else (5, 60)
-
-examples = [render_record(record, tokenizer) for record in read_records(TRAIN_FILES)[0]]
-test = read_records([shipped("data/new_passage.jsonl")])[0]
-if FAST:
-    test = test[::10]
+def without_end(rendered):
+    return [int(flag and token != END) for token, flag in zip(rendered.ids, rendered.loss_mask)]
 
 
-def run(mask, seed):
-    """Tune the base under a mask and return its answers on new passages."""
-    model, _ = load_model(BASE)
-    tune(model, [Rendered(rendered.ids, mask(rendered)) for rendered in examples], STEPS, seed=seed, lr=1e-3)
-    return answer_all(model, tokenizer, test)
+MASKS = {"answers only": answers_only, "everything": everything,
+         "last answer only": last_answer_only, "without end token": without_end}
+FOLLOW_UPS = ("follow_up", "small_talk")  # tasks of several turns
+EFFECT = 0.02  # the smallest difference that matters, as a share
+STEPS = lesson.scale((60, 120, 240, 480), fast=(10,))  # the pilot takes one of them
+RATES = lesson.scale((5e-4, 1e-3, 2e-3), fast=(1e-3,))
 
 
-answers = {name: [run(mask, seed) for seed in range(SEEDS)] for name, mask in ARMS.items()}
+def make_arms():
+    rows, test = read_records(TRAIN_FILES)[0], read_records([shipped("data/new_passage.jsonl")])[0]
+    examples = [render_record(row, tokenizer) for i, row in enumerate(rows) if i % 20]
+    held_out = rows[::lesson.scale(40, fast=800)]
+    trial = Trial([], held_out, test[::lesson.scale(1, fast=10)], steps=0, batch_size=32)
+    masked = {name: [Rendered(each.ids, mask(each)) for each in examples]
+              for name, mask in MASKS.items()}
+    return {name: Arm(BASE, None, replace(trial, examples=masked[name]), RATES) for name in MASKS}
+
+
+def experiment():
+    arms = make_arms()
+    plan = pilot(arms["answers only"], STEPS, EFFECT, lesson.jobs)
+    seeds = lesson.scale(plan["seeds"], fast=1)
+    measured = measure(arms, seeds, plan["steps"], processes=lesson.jobs)
+    tasks = [record.task for record in arms["answers only"].trial.test]
+
+    def follow_ups(name):
+        return [[score for score, task in zip(scores, tasks) if task in FOLLOW_UPS]
+                for scores in measured[name]["scores"]]
+
+    def share(scores):
+        return over_seeds([sum(each) / len(each) for each in scores])
+
+    right = measured["answers only"]["scores"]
+    effects = {name: paired_bootstrap(right, measured[name]["scores"])
+               for name in MASKS if name != "answers only"}
+    effects["last answer only, follow-ups"] = paired_bootstrap(
+        follow_ups("answers only"), follow_ups("last answer only"))
+    return {
+        "steps": plan["steps"], "pilot": plan, "seeds": seeds, "items": len(tasks),
+        "arms": for_results(measured), "effects": effects,
+        "shares": {name: [share(measured[name]["scores"]), share(follow_ups(name))]
+                   for name in MASKS}}
+
+
+numbers = lesson.run(experiment)
 
 # %% [markdown]
-# ## Figure and verdict
-
+# ## Figure
 
 # %%
-def scores(name, tasks=None):
-    """One list of 0 and 1 for each seed."""
-    return [[float(a.right) for a in given if tasks is None or a.task in tasks] for given in answers[name]]
-
-
-def mean(lists):
-    return sum(map(sum, lists)) / sum(map(len, lists))
-
-
-FOLLOW_UPS = ("follow_up", "small_talk")
-shares = {name: [mean(scores(name)), mean(scores(name, FOLLOW_UPS))] for name in ARMS}
 plots.grouped_bars(
-    result_path("02_conversation_and_mask.png"), shares, ("all tasks", "conversations of several turns"),
-    f"What is supervised decides what is learnt ({STEPS} steps, {SEEDS} seeds, {len(test)} questions)", "exact match")
-right = "answers only"
-effects = {name: paired_bootstrap(scores(right), scores(name)) for name in ARMS if name != right}
-effects["last answer only, follow-ups"] = paired_bootstrap(
-    scores(right, FOLLOW_UPS), scores("last answer only", FOLLOW_UPS))
-PREDICTED = {  # the lowest and the highest effect that a prediction allows
-    "without end token": ("a fall of more than 90 points", -1.0, -0.9),
-    "last answer only, follow-ups": ("follow-ups lose more than a point", -1.0, -0.01),
-    "everything": ("1 to 20 points lower", -0.2, -0.01),
-}
-verdicts = []
-for name, (claim, least, most) in PREDICTED.items():  # it holds if all of the interval agrees
-    difference, low, high = effects[name]
-    verdicts.append(verdict(f"{name}: {claim}", difference, low, high, holds=least <= low and high <= most))
-write_results("02_conversation_and_mask.json", {
-    "steps": STEPS, "seeds": SEEDS, "items": len(test), "shares": shares, "effects": effects, "verdicts": verdicts,
-    "by_seed": {name: [sum(seed) / len(seed) for seed in scores(name)] for name in ARMS}})
+    lesson.figure(), numbers["shares"], ("all tasks", "conversations of several turns"),
+    f"What is supervised decides what is learnt ({numbers['steps']} steps, "
+    f"{numbers['seeds']} seeds, {numbers['items']} questions)", "exact match")
+
+# %% [markdown]
+# ## Verdict
+# An effect is the exact match of an arm minus that of the right mask.
+
+# %%
+effects = numbers["effects"]
+CLAIMS = [
+    Claim("to supervise everything is worse than the outputs only", effects["everything"], most=0),
+    Claim("to learn the last answer only is worse for follow-up questions than to learn all",
+          effects["last answer only, follow-ups"], most=0),
+    Claim("without the end token the model cannot answer", effects["without end token"], most=0,
+          source="reports of trl's users")]
+PREDICTIONS = [
+    Claim("without the end token", effects["without end token"], most=-0.9),
+    Claim("last answer only, follow-up questions", effects["last answer only, follow-ups"],
+          most=-0.01),
+    Claim("everything supervised", effects["everything"], least=-0.2, most=-0.01)]
+lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 
 # %% [markdown]
 # **What came out.** ([figure](results/02_conversation_and_mask.png))
 #
-# - **Fails**, without the end token: not one answer is right, as predicted, but the right mask itself reaches only
-#   36% in 60 steps, so the fall is no 90 points.
-# - **Fails**, the last answer only: no loss can be seen in conversations of several turns.
-# - **Fails**, everything supervised: 23 points lower, and the interval (17 to 29) goes beyond the 20 that were
-#   predicted.
+# - **Holds**: with everything supervised exact match is 23 points lower than with the outputs
+#   only.
+# - **Undecided**: to learn the last answer only loses 0.7 points in conversations of several
+#   turns, and the interval reaches from a loss of 5 to a gain of 3.
+# - **Holds**: without the end token not one answer is right, because no answer ends.
 #
-# **Read with care.** All arms take the same steps on the same tokens, so the arms differ in how many *targets* a step
-# has; the loss is a mean over targets, and with everything supervised each answer token weighs less. That is one of
-# the reasons why it can lose.
+# One prediction was wrong in size: the fall without the end token was no 90 points, as the right
+# mask itself reached only 36% in 60 steps. The other two are undecided: to supervise everything
+# cost 17 to 29 points, and we had predicted 1 to 20.
 #
-# **What would change my mind.** An arm that beats the right mask on every seed at this number of steps.
+# **Read with care.** These numbers are of 60 steps at one learning rate, before there was a
+# pilot, so the right mask is far from where it could be. All arms take the same steps on the same
+# tokens and differ in how many *targets* a step has. The loss is a mean over targets; with
+# everything supervised each answer token weighs less. That is one of the reasons why it can lose.
 #
-# **Exercise** (medium, 30 minutes). Shift the mask by one token to the left, so that the last token before an answer is
-# supervised and its end is not. Predict first: what will the model do where an answer should end?
+# **What would change our mind.** An arm that beats the right mask on every seed.
+#
+# **Exercise** (medium, 30 minutes). Shift the mask by one token to the left: the last token
+# before an answer is supervised, and its end is not. Predict first: what will the model do where
+# an answer should end?
+#
+# **Solution.** After 240 steps the model answers none of 100 questions exactly. It gives the
+# right answer and does not stop: "In order they are 8, 13, 19. Then the number of words is 3.
+# Then ...". The end of the turn was never a target, so it continues as prose does. (The role
+# token, which is supervised now, does no harm: it is given in the prompt.)

@@ -11,7 +11,8 @@ Padding is known by position, never by token id.
 Packing. Conversations share rows, and each is isolated: its positions start at 0 and its tokens
 attend to nothing outside it. So logits and gradients are those that it would have alone.
 
-Notes: 优化设置 (optimization settings). Source: Krell et al. 2021 (packing without cross-contamination).
+Notes: 优化设置 (optimization settings). Source: Krell et al. 2021 (packing without
+cross-contamination).
 """
 
 import random
@@ -158,7 +159,7 @@ def pack_rows(lengths, block_size):
 
 
 def pack(examples, block_size):
-    """A Batch of shared rows of at most block_size tokens, each example isolated from the others."""
+    """A Batch of shared rows of at most block_size tokens, each example isolated."""
     rows = pack_rows([len(example.ids) for example in examples], block_size)
     padded = pad([
         Rendered([token for i in row for token in examples[i].ids],

@@ -76,14 +76,14 @@ class KVCache:
             raise ValueError(f"the cache holds {self.capacity} entries, asked for {end}; "
                              "make it larger")
         keys, values = self._entries[layer]
-        keys.narrow(2, self.length, tokens).copy_(k)  # keys[:, :, length:end] = k, with less overhead
+        keys.narrow(2, self.length, tokens).copy_(k)  # keys[:, :, length:end] = k, but faster
         values.narrow(2, self.length, tokens).copy_(v)
         return keys.narrow(2, 0, end), values.narrow(2, 0, end)
 
     def grow(self, slots):
         """Make room for so many more entries; those that are filled stay."""
         def wider(buffer):
-            return F.pad(buffer, (0, 0, 0, slots))  # (B, H, capacity, D) -> (B, H, capacity+slots, D)
+            return F.pad(buffer, (0, 0, 0, slots))  # (B, H, S, D) -> (B, H, S+slots, D)
 
         self._entries = [(wider(keys), wider(values)) for keys, values in self._entries]
         self.capacity += slots

@@ -85,9 +85,10 @@ def save_model(path, model, tokenizer, dtype=None):
 
 
 def load_model(path):
-    """(model in evaluation mode, tokenizer) of a file that `save_model` wrote, or of a folder's model.pt.
+    """(model in evaluation mode, tokenizer) of a file that `save_model` wrote.
 
-    ValueError if the file is missing, damaged, or something else.
+    path: the file, or the folder of a model.pt. ValueError if the file is missing, damaged, or
+    something else.
     """
     path = Path(path)
     path = path / "model.pt" if path.is_dir() else path

@@ -1,8 +1,8 @@
 """Settings as frozen dataclasses, and command-line flags made from them.
 
 A field becomes a flag: `batch_size: int = option(32, "conversations in a step")` is
-`--batch-size N`, with that help and default. A tuple takes several values, a bool takes none. What a
-field's type cannot say, `__post_init__` checks.
+`--batch-size N`, with that help and default. A tuple takes several values, a bool takes none. What
+a field's type cannot say, `__post_init__` checks.
 """
 
 import argparse
@@ -59,7 +59,8 @@ def parse(cls, argv, prog, description, positional=()):
     parser = _Parser(prog=prog, description=description, allow_abbrev=False)
     for field in dataclasses.fields(cls):
         if field.name in positional:
-            parser.add_argument(field.name, help=field.metadata["help"])
+            several = {"nargs": "*"} if field.type is tuple else {}
+            parser.add_argument(field.name, help=field.metadata["help"], **several)
         else:
             parser.add_argument("--" + field.name.replace("_", "-"), **_flag(field))
     values = vars(parser.parse_args(argv))

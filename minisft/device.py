@@ -7,7 +7,8 @@ from minisft.config import option
 
 def device_option():
     """The settings field that every command with a model has: --device."""
-    return option("auto", "where to compute: auto, cpu, cuda, mps, ...; auto takes CUDA if there is a GPU")
+    return option("auto", "where to compute: auto, cpu, cuda, mps, ...; auto takes CUDA where "
+                          "there is a GPU")
 
 
 def pick_device(name):
@@ -23,4 +24,5 @@ def pick_device(name):
         return made.device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0][:100]
-        raise ValueError(f"--device {name} cannot be used here ({reason}); try --device cpu") from None
+        raise ValueError(f"--device {name} cannot be used here ({reason}); "
+                         "try --device cpu") from None

@@ -1,11 +1,13 @@
 """Experiments: arms and seeds side by side, each arm with a learning rate of its own.
 
-    pilot     on questions held out from the training rows: how many steps, and each arm's rate
+    pilot     on questions held out from the training rows: how many steps and seeds, and the
+              learning rate of each arm
     report    other questions, other seeds: the scores of every arm
 
 The pilot fixes what the report must not choose. It takes the number of steps for which the
 reference arm answers about 80% correctly, because an effect cannot be seen at the floor or at the
-ceiling, and for each arm the learning rate that did best.
+ceiling; as many seeds as it takes to see the smallest effect that matters; and for each arm the
+learning rate that did best.
 
 Every run has a process of one thread. Two trainings of a small model side by side on one thread
 each get more done than one after the other on two threads, and the numbers do not depend on how
@@ -32,6 +34,7 @@ from minisft.train import tune
 
 PILOT_SEED = 100  # the report uses seeds 0, 1, 2, ...
 TARGET, FLOOR, CEILING = 0.8, 0.6, 0.95  # of the reference arm's share of correct answers
+LEAST_SEEDS, MOST_SEEDS = 5, 12
 
 
 # Side by side
@@ -92,7 +95,7 @@ def side_by_side(function, arguments, processes=None, label="runs"):
     """[function(*given) for given in arguments], several at once, with a progress bar.
 
     processes: how many at once, by default as many as there are cores. Where processes cannot be
-    started (see `process_context`) the calls are made one after the other. The results are the same.
+    started (see `process_context`) the calls are made one after the other, with the same results.
     """
     arguments = [tuple(given) for given in arguments]
     processes = min(processes or os.cpu_count() or 1, len(arguments))
@@ -132,7 +135,7 @@ class Trial:
     batch_size: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arm:
     """One variant of an experiment.
 
@@ -173,7 +176,7 @@ def validate(arm, rate, seed, steps):
 
 
 def report(arm, rate, seed, steps, keep):
-    """One run of the report: scores on the test questions, what `keep` returns of the model, cost."""
+    """One run of the report: scores on the test questions, what `keep` returns, and the cost."""
     model, tokenizer, log = fine_tune(arm, rate, seed, steps)
     return {
         "scores": exact_matches(model, tokenizer, arm.trial_of(seed).test),
@@ -182,17 +185,32 @@ def report(arm, rate, seed, steps, keep):
                  "seconds": sum(record.seconds for record in log)}}
 
 
-def choose_steps(arm, candidates, processes=None):
-    """How many steps bring an arm closest to 80% on the held-out questions, at its best rate.
+def pilot(arm, candidates, effect, processes=None):
+    """What the reference arm of an experiment says before the report, from held-out questions.
 
-    Returns {"steps": n, "shares": {steps: share}, "in_range": whether it lies between 60% and 95%}.
+    candidates: numbers of steps to try, at each rate of the arm. effect: the smallest difference of
+    two arms that matters, in shares. Returns
+        "steps"     the candidate that brings the arm closest to 80%; "rate": its best rate there
+        "shares"    {steps: share at the best rate}; "in_range": whether it lies in 60% to 95%
+        "spread"    standard deviation of a difference of two arms, from that of three seeds: two
+                    arms that have only the data in common differ by sqrt(2) times one arm's spread
+        "needed"    seeds that it takes to see the effect, None for more than 30
+        "seeds"     seeds to run: as many, but at least 5 and at most 12
     """
     runs = [(arm, rate, PILOT_SEED, steps) for steps in candidates for rate in arm.rates]
-    found = side_by_side(validate, runs, processes, "pilot: steps")
-    shares = {steps: max(share for share, run in zip(found, runs) if run[3] == steps)
-              for steps in candidates}
+    found = dict(zip(runs, side_by_side(validate, runs, processes, "pilot: steps")))
+    best = {steps: max((run for run in runs if run[3] == steps), key=found.get)
+            for steps in candidates}
+    shares = {steps: found[run] for steps, run in best.items()}
     steps = min(shares, key=lambda steps: abs(shares[steps] - TARGET))
-    return {"steps": steps, "shares": shares, "in_range": FLOOR <= shares[steps] <= CEILING}
+    rate = best[steps][1]
+
+    runs = [(arm, rate, PILOT_SEED + seed, steps) for seed in range(3)]
+    spread = 2 ** 0.5 * stdev(side_by_side(validate, runs, processes, "pilot: seeds"))
+    needed = seeds_needed(spread, effect)
+    return {"steps": steps, "rate": rate, "shares": shares,
+            "in_range": FLOOR <= shares[steps] <= CEILING, "spread": spread, "effect": effect,
+            "needed": needed, "seeds": min(max(needed or MOST_SEEDS, LEAST_SEEDS), MOST_SEEDS)}
 
 
 def choose_rates(arms, steps=None, processes=None):
@@ -233,16 +251,6 @@ def measure(arms, seeds, steps=None, keep=None, processes=None):
             "mean": mean(by_seed), "kept": [result["kept"] for result in own],
             "cost": {key: mean(result["cost"][key] for result in own) for key in own[0]["cost"]}}
     return measured
-
-
-def plan_seeds(arm, rate, effect, steps=None, pilot_seeds=3, processes=None):
-    """How many seeds it takes to see an effect on an arm, from its spread over seeds of the pilot.
-
-    Two arms that have nothing but the data in common differ by sqrt(2) times the spread of one.
-    """
-    runs = [(arm, rate, PILOT_SEED + seed, steps) for seed in range(pilot_seeds)]
-    spread = 2 ** 0.5 * stdev(side_by_side(validate, runs, processes, "pilot: seeds"))
-    return {"spread": spread, "effect": effect, "seeds": seeds_needed(spread, effect)}
 
 
 def for_results(measured):

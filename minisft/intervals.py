@@ -21,7 +21,7 @@ T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 
 def paired_bootstrap(before, after, draws=2000, seed=0):
     """Mean difference after - before, and its 95% interval: (difference, low, high).
 
-    before, after: one list of scores for each seed, the same questions in the same order everywhere.
+    before, after: a list of scores for each seed, the same questions in the same order everywhere.
     """
     after, before = (torch.tensor(scores, dtype=torch.float64) for scores in (after, before))
     difference = after - before  # (seeds, items)
@@ -60,7 +60,7 @@ def half_width(spread, n):
 
 
 def seeds_needed(spread, effect, most=30):
-    """The fewest seeds, at most 30, with which an effect can be told from none; None if they do not do.
+    """The fewest seeds with which an effect can be told from none; None for more than 30.
 
     >>> seeds_needed(spread=0.02, effect=0.02)
     7

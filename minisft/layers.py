@@ -1,4 +1,4 @@
-"""Linear, embedding and LayerNorm: torch's own layers with less Python between the call and the sum.
+"""Linear, embedding and LayerNorm: torch's own layers, called with less overhead.
 
     y = W x + b            Linear
     y = wte[id]            Embedding

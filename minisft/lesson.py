@@ -11,9 +11,9 @@ A lesson runs as a script, as cells in an editor, or as a notebook:
     python lessons/24_lora.py --fast       the same code on a small scale, in seconds
     MINISFT_FAST=1                         the same where there is no command line
 
-Only --publish writes to lessons/results. A verdict is one of three. A claim about an effect *holds*
-if all of its 95% interval lies within the bounds of the claim, it *fails* if all of it lies outside,
-and it is *undecided* if the interval crosses a bound.
+Only --publish writes to lessons/results. A verdict is one of three. A claim about an effect
+*holds* if all of the 95% interval lies within the claim's bounds, it *fails* if all of it lies
+outside, and it is *undecided* if the interval crosses a bound.
 """
 
 import inspect
@@ -40,11 +40,12 @@ RESULTS, MINE = Path(shipped("lessons/results")), Path(shipped("lessons/mine"))
 
 @dataclass(frozen=True)
 class LessonConfig:
-    fast: bool = option(False, "run the same code on a small scale, in seconds; its numbers mean nothing")
+    fast: bool = option(False, "run the same code on a small scale, in seconds; its numbers mean "
+                               "nothing")
     publish: bool = option(False, "write to lessons/results instead of lessons/mine")
     redraw: bool = option(False, "draw and judge the published numbers again; nothing is trained")
-    jobs: int | None = option(None, "runs at once, each in a process of one thread (default: one for "
-                                    "each core)")
+    jobs: int | None = option(None, "runs at once, each in a process of one thread (default: one "
+                                    "for each core)")
 
     def __post_init__(self):
         at_least(self, jobs=1)
@@ -96,8 +97,16 @@ class Claim:
         """What is claimed or predicted of the effect, as text."""
         (least, most), name = self.written(self.least, self.most)
         if math.isinf(self.most):
-            return f"above {least}{name}"
-        return f"below {most}{name}" if math.isinf(self.least) else f"{least} to {most}{name}"
+            return f"above {least}{name}" if self.least else "above zero"
+        if math.isinf(self.least):
+            return f"below {most}{name}" if self.most else "below zero"
+        return f"{least} to {most}{name}"
+
+    def resolution(self):
+        """The smallest effect that could be seen, as text: half the width of the interval."""
+        _, low, high = self.effect
+        (half,), name = self.written((high - low) / 2)
+        return f"{half.removeprefix('+')}{name}"
 
 
 OUTCOMES = {"holds": "right", "fails": "wrong", "undecided": "undecided"}  # of a prediction
@@ -146,7 +155,7 @@ class Lesson:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def run(self, experiment):
-        """What experiment() returns, which must be plain values; with --redraw, what was published."""
+        """What experiment() returns, plain values; with --redraw, what was published."""
         if self.config.redraw:
             return self.published()["numbers"]
         return json.loads(json.dumps(experiment()))  # as they will be read again
@@ -173,7 +182,8 @@ class Lesson:
 
     def _row(self, claim, outcome):
         row = {"text": claim.text, "source": claim.source, "bounds": claim.bounds(),
-               "measured": claim.measured(), "effect": list(claim.effect)}
+               "measured": claim.measured(), "smallest_effect_seen": claim.resolution(),
+               "effect": list(claim.effect)}
         return row | {"outcome": "not judged" if self.fast else outcome}
 
     def tables(self, claims, predictions):
@@ -183,15 +193,17 @@ class Lesson:
                     "not judged."]
         lines = []
         for claim in claims:
-            lines += [f"{claim.verdict().upper():10} {claim.text} ({claim.source})",
-                      f"{'':10} {claim.measured()}, claimed: {claim.bounds()}"]
+            lines += [f"{claim.verdict().upper():10} {claim.text}",
+                      f"{'':10} claimed by {claim.source}: {claim.bounds()}; measured: "
+                      f"{claim.measured()}"]
         if predictions:
-            rows = [("predicted before the run", "", "measured", ""), *(
+            rows = [("predicted before the run", "", "measured", "outcome"), *(
                 (claim.text, claim.bounds(), claim.measured(), OUTCOMES[claim.verdict()])
                 for claim in predictions)]
             widths = [max(len(row[column]) for row in rows) for column in range(4)]
-            lines += ["", *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-                            for row in rows)]
+            for row in ("", *rows):
+                cells = [cell.ljust(width) for cell, width in zip(row, widths)]
+                lines.append("  ".join(cells).rstrip())
         return lines
 
 

@@ -74,7 +74,7 @@ def train_steps(model, batches, optimizer, lr_at, *, max_norm=1.0, start=0, dtyp
         norm = float(clip_grad_norm(optimizer.parameters, max_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             optimizer.zero_grad()
-            raise NonFiniteLoss(f"step {step + 1}: the loss is {loss} and its gradient's norm {norm}")
+            raise NonFiniteLoss(f"step {step + 1}: the loss is {loss}, its gradient's norm {norm}")
         optimizer.lr = lr_at(step)
         if targets:
             optimizer.step()

@@ -86,7 +86,7 @@ class MLP(Module):
 
 
 class Block(Module):
-    """One layer: attention and feed-forward, each on normalised input and added to its own input."""
+    """Attention and feed-forward layer, each on normalised input and added to its own input."""
 
     def __init__(self, config, layer):
         super().__init__()

@@ -18,7 +18,7 @@ STYLE = {
     "svg.hashsalt": "minisft",
 }
 SMALL = 10  # points: numbers at bars and dots
-INTERVALS = "Dots are means over seeds; lines through them are 95% intervals."
+INTERVALS = "Dots are means over seeds; lines through them are 95% intervals over seeds."
 
 
 def save(figure, path):
@@ -73,7 +73,7 @@ def before_after(axes, shares, intervals=None):
 
 def training(path, log, shares):
     """The loss over steps, and exact match before and after for each split (if there are any)."""
-    widths = [4.8, max(4.8, 1.05 * len(shares))][:2 if shares else 1]
+    widths = [4.8, max(4.8, 1.3 * len(shares))][:2 if shares else 1]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(widths), figsize=(sum(widths), 3.8),
                                     width_ratios=widths, squeeze=False)
@@ -93,7 +93,7 @@ def training(path, log, shares):
 def comparison(path, shares, intervals, title):
     """Before and after for each split, with 95% intervals of after."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(max(6, 1.2 * len(shares)), 4.2))
+        figure, axes = plt.subplots(figsize=(max(6, 1.35 * len(shares)), 4.2))
         before_after(axes, shares, intervals)
         axes.set_title(title)
         figure.text(0.99, -0.08, "Lines are 95% intervals.", ha="right", fontsize=SMALL)
@@ -110,7 +110,8 @@ def grouped_bars(path, groups, names, title, label):
             for i, group in enumerate(groups.values()):
                 place = i + (k - (len(names) - 1) / 2) * width
                 value, low, high = group[k]
-                axes.bar(place, value, width * 0.94, color=colors[k], label=name if i == 0 else None)
+                axes.bar(place, value, width * 0.94, color=colors[k],
+                         label=name if i == 0 else None)
                 if low < high:
                     axes.errorbar(place, value, error(value, low, high), color=INK, capsize=3)
                 axes.text(place, max(value, high) + 0.015, f"{value:.0%}", ha="center",
@@ -136,7 +137,7 @@ def arms(path, panels, label, limits=(0, 1)):
         for panel, (title, each) in zip(axes[0], panels.items()):
             for i, (value, low, high) in enumerate(each.values()):
                 panel.errorbar(value, -i, xerr=error(value, low, high), fmt="o", color=AFTER,
-                               ecolor=INK, capsize=3)
+                               ecolor=INK, capsize=4, markersize=5)
                 panel.annotate(f"{value:.1%}", (value, -i), xytext=(0, 7),
                                textcoords="offset points", ha="center", fontsize=SMALL)
             panel.set_yticks([-i for i in range(len(each))], each)
@@ -229,19 +230,21 @@ def tokens(path, texts, flags, title, width=66):
 
 
 def probabilities(path, words, before, after, title):
-    """The probability of each next token before and after an update: two bars for each token."""
+    """The probability of each next token before and after an update, on a logarithmic scale."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(10, 4.2))
-        for shift, values, color, name in ((-0.2, before, BEFORE, "before the update"),
-                                           (0.2, after, AFTER, "after the update")):
-            places = [i + shift for i in range(len(words))]
-            axes.bar(places, values, 0.38, color=color, label=name)
-            for place, value in zip(places, values):
-                axes.text(place, value + 0.015, f"{value:.0%}", ha="center", fontsize=SMALL)
-        axes.set_xticks(range(len(words)), words, family="monospace")
-        axes.set_ylim(0, 1.12)
-        as_shares(axes.yaxis)
-        axes.set(title=title, ylabel="probability")
+        figure, axes = plt.subplots(figsize=(11, 4.6))
+        for i, (old, new) in enumerate(zip(before, after)):
+            axes.plot([i, i], [old, new], color=BEFORE, linewidth=2, zorder=1)
+        places = range(len(words))
+        axes.scatter(places, before, color=BEFORE, s=60, label="before the update")
+        axes.scatter(places, after, color=AFTER, s=60, label="after the update")
+        axes.set_yscale("log")
+        axes.set_xticks(places, words)
+        axes.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1],
+                        ["0.000001%", "0.0001%", "0.01%", "1%", "100%"])
+        axes.minorticks_off()
+        axes.grid(axis="y", alpha=0.3)
+        axes.set(title=title, ylabel="probability (each line is 100 times)")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
         save(figure, path)
 
@@ -254,7 +257,7 @@ def corpus(path, counts, splits, lengths):
     tasks = list(lengths)
     with plt.rc_context(STYLE):
         figure, (rows, spread) = plt.subplots(
-            1, 2, figsize=(13, 0.34 * len(tasks) + 1.6), sharey=True, width_ratios=(1.7, 1),
+            1, 2, figsize=(14, 0.34 * len(tasks) + 1.6), sharey=True, width_ratios=(1.9, 1),
             layout="constrained")
         most = max(counts.values())
         for i, task in enumerate(tasks):
@@ -268,7 +271,8 @@ def corpus(path, counts, splits, lengths):
                     rows.text(k, i, f"{number:,}", ha="center", va="center", fontsize=SMALL)
         rows.set_xticks(range(len(splits)), [split.replace("_", "\n") for split in splits],
                         fontsize=SMALL)
-        rows.set(xlim=(-0.5, len(splits) - 0.5), title="Conversations (blue: to tune on; red: test)")
+        rows.set_xlim(-0.5, len(splits) - 0.5)
+        rows.set_title("Conversations (blue: to tune on; red: to test)")
         rows.tick_params(length=0)
         spread.boxplot([lengths[task] for task in tasks], orientation="horizontal",
                        positions=range(len(tasks)), widths=0.6, showfliers=False, whis=(0, 100),
@@ -282,7 +286,7 @@ def corpus(path, counts, splits, lengths):
 
 
 def over_training(path, probes):
-    """The loss, and what a base model could do, step by step. probes: rows of step, loss, shares."""
+    """The loss, and what a base model could do, step by step. probes: rows of `add_probe`."""
     steps = [row["step"] for row in probes]
     names = {"recall": "recall of a text", "few_shot": "known skills, from 5 examples",
              "mapping": "made-up mapping, word seen",

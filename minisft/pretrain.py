@@ -61,19 +61,19 @@ STEPS = ", ".join(f"{name} {size['steps']:,}" for name, size in SIZES.items())
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    data: tuple = option((), "your own files of text rows; without them, the town's prose, made as it "
-                             "is needed")
+    data: tuple = option((), "your own files of text rows; without them, the town's prose, made "
+                             "as it is needed")
     tokenizer: str = option(TOKENIZER, "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
     size: str = option("middle", "size of the model (0.25, 0.9 or 3.7 million parameters), and its "
                                  "rate and steps", choices=tuple(SIZES))
     steps: int | None = option(None, f"optimizer steps, instead of the size's ({STEPS})")
     batch_size: int = option(32, "documents in a step")
-    lr: float | None = option(None, "highest learning rate, instead of the size's; warm-up over 100 "
-                                    "steps (a tenth of a shorter run), then constant, then down to 0 "
-                                    "over the last --decay of the steps")
-    decay: float = option(0.3, "share of the steps over which the rate falls; stable.pt is the model "
-                               "before they begin")
+    lr: float | None = option(None, "highest learning rate, instead of the size's; warm-up over "
+                                    "100 steps (a tenth of a shorter run), then constant, then "
+                                    "down to 0 over the last --decay of the steps")
+    decay: float = option(0.3, "share of the steps over which the rate falls; stable.pt is the "
+                               "model before they begin")
     weight_decay: float = option(0.1, "decay of matrices per step, times the learning rate")
     n_layer: int | None = option(None, "layers, instead of the size's")
     n_head: int | None = option(None, "attention heads, instead of the size's")
@@ -81,8 +81,8 @@ class PretrainConfig:
     block_size: int = option(256, "longest sequence, in tokens")
     seed: int = option(0, "random seed of weights and data")
     resume: bool = option(False, "continue the run in --out, or the newest unfinished one")
-    save_every: int = option(500, "steps between saved states, and between probes of what the model "
-                                  "can do so far")
+    save_every: int = option(500, "steps between saved states, and between probes of what the "
+                                  "model can do so far")
     device: str = device_option()
     dtype: str = option("float32", "number format of the forward pass",
                         choices=("float32", "bfloat16"))

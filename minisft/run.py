@@ -97,8 +97,8 @@ def newest_folder(parent, name):
     found = [path.parent for path in Path(parent).glob(f"{name}-*/state.pt")
              if not any((path.parent / file).exists() for file in MODEL_FILES)]
     if not found:
-        raise ValueError(f"no unfinished run in {parent}; name one with --out, or start one without "
-                         "--resume")
+        raise ValueError(f"no unfinished run in {parent}; name one with --out, or start one "
+                         "without --resume")
     return max(found, key=lambda folder: (folder / "state.pt").stat().st_mtime)
 
 
@@ -106,8 +106,8 @@ def newest_model(parent, name):
     """The model file of the run parent/name-* that was done last; ValueError if there is none."""
     models = [path for file in MODEL_FILES for path in Path(parent).glob(f"{name}-*/{file}")]
     if not models:
-        raise ValueError(f"no tuned model in {parent} yet; make one with `python -m minisft.train`, "
-                         "or name one with --model")
+        raise ValueError(f"no tuned model in {parent} yet; make one with "
+                         "`python -m minisft.train`, or name one with --model")
     return max(models, key=lambda path: path.stat().st_mtime)
 
 
@@ -169,8 +169,8 @@ def _as_typed(value):
 def check_same_data(state, settings, folder):
     """ValueError unless a resumed run has the base and data with which it began."""
     if state and state["settings"]["data"] != settings["data"]:
-        raise ValueError(f"base, tokenizer or data differ from those that the run in {folder} began "
-                         "with; start a new run with --out")
+        raise ValueError("base, tokenizer or data differ from those that the run in "
+                         f"{folder} began with; start a new run with --out")
 
 
 def _trim_log(path, step):

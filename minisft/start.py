@@ -1,8 +1,8 @@
-"""How weights start: GPT-2's start, changed in three places so that small models learn to look back.
+"""How weights start: as GPT-2's, with three changes so that small models learn to look back.
 
     scale        GPT-2's 0.02 is meant for C = 768 channels. Here it is 0.02 sqrt(768 / C), so that
                  a layer's outputs begin as large as GPT-2's do.
-    waves        The learned positions begin as sines and cosines (Vaswani et al. 2017, section 3.5).
+    waves The learned positions begin as sines and cosines (Vaswani et al. 2017, section 3.5).
                  "The word before" is then one rotation R, the same at every position.
     look back    The first two layers begin with heads that go to what followed when the same word
                  stood there before (Olsson et al. 2022, induction heads).

@@ -45,8 +45,8 @@ class TrainConfig:
     data: tuple = option(TRAIN_FILES, "training files: Alpaca, ShareGPT, messages, "
                                       "prompt/completion or text rows")
     eval: tuple = option((), "files to evaluate on before and after; by default the shipped test "
-                             "files for the shipped data, and for your own every 20th row, which is "
-                             "then held out from training")
+                             "files for the shipped data, and for your own every 20th row, which "
+                             "is then held out from training")
     base: str = option(BASE, "base model: a file, a run folder, or a GPT-2 folder")
     method: str = option("full", "what is trained: all weights, or what a method adds to them",
                          choices=("full", *METHODS))
@@ -55,7 +55,8 @@ class TrainConfig:
     out: str = option("", "run folder; by default checkpoints/run-1, run-2, ...")
     steps: int | None = option(None, "optimizer steps, instead of --epochs; by default what 2 "
                                      "epochs take")
-    epochs: float | None = option(None, "passes over the data; by default 2, unless --steps is given")
+    epochs: float | None = option(None, "passes over the data; by default 2, unless --steps is "
+                                        "given")
     batch_size: int = option(32, "conversations in an optimizer step")
     accumulate: int = option(1, "micro-batches that a step is cut into, to save memory (gradient "
                                 "accumulation); the result is the same")
@@ -110,7 +111,8 @@ def load_data(config):
 def hold_out(records):
     """(training records, evaluation records): every 20th is held out, if there are 20."""
     if len(records) < 20:
-        print(f"only {len(records)} rows, so none is held out to evaluate on; name some with --eval")
+        print(f"only {len(records)} rows, so none is held out to evaluate on; name some with "
+              "--eval")
         return records, []
     held_out = [replace(record, split="held_out") for record in records[19::20]]
     print(f"held {len(held_out)} of {len(records)} rows out to evaluate on (every 20th); name "
@@ -207,7 +209,8 @@ def train(config):
 
 
 def main(argv=None):
-    config = parse(TrainConfig, argv, "python -m minisft.train", "Tune a base model on instructions.")
+    config = parse(TrainConfig, argv, "python -m minisft.train",
+                   "Tune a base model on instructions.")
     try:
         train(config)
     except (ValueError, OSError, NonFiniteLoss) as error:
@@ -216,7 +219,8 @@ def main(argv=None):
             hint = "; state.pt keeps the last saved step; start a new run with a smaller --lr"
         raise SystemExit(f"minisft.train: {error}{hint}") from None
     except KeyboardInterrupt:
-        raise SystemExit("\nminisft.train: stopped; a run that had begun continues with --resume") from None
+        raise SystemExit("\nminisft.train: stopped; a run that had begun continues with "
+                         "--resume") from None
 
 
 if __name__ == "__main__":

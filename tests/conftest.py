@@ -1,4 +1,7 @@
-"""What the tests share: tiny models in float64, random examples, plain references, transformers as an oracle."""
+"""What the tests share: tiny models, random examples, plain references, transformers' GPT-2.
+
+The models compute in float64, so that rounding cannot hide a small mistake.
+"""
 
 import math
 import random
@@ -18,13 +21,17 @@ TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "ml
 
 
 def tiny_model(seed=0, dtype=torch.float64, **sizes):
-    """A GPT in which every parameter matters: no bias is zero, no LayerNorm the identity. In evaluation mode."""
-    config = GPTConfig(**{"vocab_size": 19, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 8, **sizes})
-    model = GPT(config).to(dtype)
+    """A GPT in evaluation mode, in which every parameter matters.
+
+    No bias is zero and no LayerNorm is the identity.
+    """
+    usual = {"vocab_size": 19, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 8}
+    model = GPT(GPTConfig(**usual | sizes)).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        drawn = torch.empty(parameter.shape, dtype=dtype)  # by rows, however the parameter is stored
-        drawn.normal_(mean=float("ln_" in name and name.endswith("weight")), std=0.4, generator=generator)
+        is_scale = "ln_" in name and name.endswith("weight")
+        drawn = torch.empty(parameter.shape, dtype=dtype)  # in rows, however it is stored
+        drawn.normal_(mean=1.0 if is_scale else 0.0, std=0.4, generator=generator)
         parameter.data.copy_(drawn)
     return model.eval()
 
@@ -34,7 +41,10 @@ def random_ids(*shape, seed=0, vocab_size=19):
 
 
 def random_examples(number, seed=0, longest=16, vocab_size=19):
-    """Ragged Rendered examples of 4 to `longest` tokens: a prompt, an answer, sometimes a second question left open."""
+    """Rendered examples of 4 to `longest` tokens.
+
+    Each is a prompt and its answer. Some end with a second question that has no answer.
+    """
     rng = random.Random(seed)
     examples = []
     for _ in range(number):
@@ -50,18 +60,22 @@ def random_prefix(model, length, batch_size=1, seed=5):
     """Trainable (k, v) entries for each layer, (batch_size, H, length, D)."""
     config, generator = model.config, torch.Generator().manual_seed(seed)
     shape = (batch_size, config.n_head, length, config.n_embd // config.n_head)
-    return [tuple(torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
-            for _ in range(config.n_layer)]
+
+    def draw():
+        return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    return [(draw(), draw()) for _ in range(config.n_layer)]
 
 
 def forward_by_hand(model, ids, prefix=None, position=0):
-    """Logits of one sequence, one token, head and layer at a time: every sum over the past written out."""
+    """Logits of one sequence, computed one token, one layer and one head at a time."""
     config = model.config
     D = config.n_embd // config.n_head
     past = [{head: ([], []) for head in range(config.n_head)} for _ in range(config.n_layer)]
     for layer, (keys, values) in enumerate(prefix or []):
         for head in range(config.n_head):
             past[layer][head] = (list(keys[0, head]), list(values[0, head]))
+
     logits = []
     for t, token in enumerate(ids.tolist()):
         x = model.wte.weight[token] + model.wpe.weight[position + t]
@@ -77,8 +91,8 @@ def forward_by_hand(model, ids, prefix=None, position=0):
                 heads.append(sum(w / weights.sum() * value for w, value in zip(weights, values)))
             x = x + block.attn.c_proj(torch.cat(heads))
             inner = block.mlp.c_fc(block.ln_2(x))
-            gelu = 0.5 * inner * (1 + torch.tanh(math.sqrt(2 / math.pi) * (inner + 0.044715 * inner ** 3)))
-            x = x + block.mlp.c_proj(gelu)
+            bent = torch.tanh(math.sqrt(2 / math.pi) * (inner + 0.044715 * inner ** 3))
+            x = x + block.mlp.c_proj(0.5 * inner * (1 + bent))  # GELU in its tanh form
         logits.append(model.wte.weight @ model.ln_f(x))
     return torch.stack(logits)
 
@@ -91,7 +105,7 @@ def reference_loss(model, example):
 
 
 def gradients(model, loss):
-    """{name: gradient} of a loss; the model's own `.grad` is left empty."""
+    """{name: gradient} of a loss; afterwards the model holds no gradients."""
     model.zero_grad()
     loss.backward()
     found = {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -115,12 +129,13 @@ def to_transformers(model, attention="sdpa"):
 
     config = model.config
     theirs = GPT2LMHeadModel(GPT2Config(
-        vocab_size=config.vocab_size, n_positions=config.block_size, n_layer=config.n_layer, n_head=config.n_head,
-        n_embd=config.n_embd, bos_token_id=None, eos_token_id=None, attn_implementation=attention))
+        vocab_size=config.vocab_size, n_positions=config.block_size, n_layer=config.n_layer,
+        n_head=config.n_head, n_embd=config.n_embd, bos_token_id=None, eos_token_id=None,
+        attn_implementation=attention))
     theirs.to(model.wte.weight.dtype).eval()
     weights = dict(theirs.transformer.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             weights.pop(name).copy_(parameter.T if name.endswith(TRANSPOSED) else parameter)
-    assert not weights
+    assert not weights, "every parameter of theirs has a value of ours"
     return theirs

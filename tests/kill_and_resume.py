@@ -1,16 +1,17 @@
-"""Kill a training at random moments, let it go on, and compare it bit for bit with one that was never killed.
+"""Kill a training at random moments, resume it, and compare it with one that was never killed.
 
     python -m tests.kill_and_resume --points 200
 
-A point is one training. It is killed in one of four ways, half of them twice, and each time with SIGKILL, which no
-program can answer:
+A point is one training. It is killed in one of four ways, and half of the trainings are killed
+twice. The signal is always SIGKILL, to which no program can react.
 
     clock    at a random moment of its whole duration, start and final evaluation included
     log      once a random number of steps is logged
     save     while a file is being written: half written, not yet renamed, just renamed
     end      after the last step, while the model is written and evaluated
 
-Then it is resumed. model.pt must have the same bytes, and the log the same steps with the same figures.
+Then it is resumed. model.pt must have the same bytes, and the log the same steps with the same
+figures.
 """
 
 import argparse
@@ -36,12 +37,13 @@ from minisft.checkpoint import save_model
 from minisft.model import GPT, GPTConfig
 from minisft.tokenizer import Tokenizer
 
-STEPS, SAVE_EVERY, ATTEMPTS = 40, 3, 20
+STEPS, SAVE_EVERY = 40, 3
+ATTEMPTS = 20  # to kill a training before it is done
 VARIANTS = {"padded": (), "packed": ("--pack",), "accumulated": ("--accumulate", "2")}
 WAYS = ("clock", "log", "save", "end")
 TORN = ("half written", "not renamed", "renamed")
 
-# One process imports torch once and forks a child for each training: a start takes milliseconds instead of seconds.
+# One process imports torch, and each training is a fork of it, so that it starts in milliseconds.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch", "matplotlib.pyplot", "minisft.train"])
 
@@ -50,26 +52,32 @@ def make_base(folder, n_embd=16):
     """A very small base model in folder/base.pt, with dropout, so that the random state matters."""
     tokenizer = Tokenizer([bytes([byte]) for byte in range(256)])
     torch.manual_seed(0)
-    model = GPT(GPTConfig(tokenizer.vocab_size, 64, n_layer=2, n_head=2, n_embd=n_embd, dropout=0.2))
+    model = GPT(GPTConfig(
+        tokenizer.vocab_size, 64, n_layer=2, n_head=2, n_embd=n_embd, dropout=0.2))
     save_model(folder / "base.pt", model, tokenizer)
 
 
 def make_files(folder):
-    """A base model and some rows to train and to evaluate on; returns the flags that say so."""
+    """Write a base model and rows to train and to evaluate on; returns the flags of a training."""
     folder.mkdir(parents=True, exist_ok=True)
     make_base(folder)
     for name, numbers in (("data", range(30)), ("eval", range(30, 33))):
-        rows = [{"prompt": f"Count to {n}." + " Go." * (n % 5), "completion": f"{n} is reached"} for n in numbers]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        lines = [json.dumps(make_row(n)) + "\n" for n in numbers]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     return ["--base", str(folder / "base.pt"), "--data", str(folder / "data.jsonl"),
-            "--eval", str(folder / "eval.jsonl"), "--steps", str(STEPS), "--save-every", str(SAVE_EVERY),
-            "--batch-size", "4", "--lr", "0.01", "--device", "cpu"]
+            "--eval", str(folder / "eval.jsonl"), "--steps", str(STEPS),
+            "--save-every", str(SAVE_EVERY), "--batch-size", "4", "--lr", "0.01",
+            "--device", "cpu"]
+
+
+def make_row(n):
+    return {"prompt": f"Count to {n}." + " Go." * (n % 5), "completion": f"{n} is reached"}
 
 
 def start(argv, printed, fault=None):
     """Start `python -m minisft.train` with these flags; returns the process.
 
-    printed: file that gets all that it prints; fault: called first, in the process, to break something in it.
+    printed: file for all that it prints. fault: called first in the process, to break something.
     """
     process = CONTEXT.Process(target=_run, args=(argv, printed, fault))
     process.start()
@@ -81,14 +89,15 @@ def _run(argv, printed, fault):
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     torch.set_num_threads(1)
-    tqdm.set_lock(threading.RLock())  # the lock it would make outlives a killed process, and Python complains
+    # tqdm's own lock would outlive a killed process, and Python would warn of it
+    tqdm.set_lock(threading.RLock())
     if fault:
         fault()
     train.main(argv)
 
 
 def finish(argv, printed, fault=None):
-    """Run a training to its end, whichever that is, and return its exit status."""
+    """Run a training until it ends, in success or failure; returns its exit status."""
     process = start(argv, printed, fault)
     process.join()
     return process.exitcode
@@ -98,7 +107,7 @@ def die_in_save(number, how):
     """A fault: the process is killed in its `number`-th save, counted from 1. how: one of TORN."""
     replace, saves = os.replace, []
 
-    def dying(temporary, path):
+    def replace_or_die(temporary, path):
         saves.append(path)
         if len(saves) < number:
             return replace(temporary, path)
@@ -108,18 +117,20 @@ def die_in_save(number, how):
             replace(temporary, path)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    os.replace = dying
+    os.replace = replace_or_die
 
 
 def outcome(folder):
     """What must be the same: the bytes of the model, and the log without its times."""
-    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    figures = [{name: value for name, value in row.items() if name not in ("seconds", "waited")} for row in rows]
-    return (folder / "model.pt").read_bytes(), figures
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    for row in rows:
+        del row["seconds"], row["waited"]
+    return (folder / "model.pt").read_bytes(), rows
 
 
 def logged(folder):
-    """The number of whole lines in the log so far."""
+    """The number of complete lines in the log so far."""
     path = folder / "log.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
@@ -132,7 +143,7 @@ def wait_for(process, reached):
 
 @dataclass(frozen=True)
 class Reference:
-    """A training that was never killed: its outcome, its duration, and how much of it came after the last step."""
+    """A training that was never killed. seconds: in all; ending: of them, after the last step."""
 
     outcome: tuple
     seconds: float
@@ -141,56 +152,69 @@ class Reference:
 
 def reference(folder, flags):
     """Train without a kill; ValueError if the training fails."""
-    finish(["--no-such-flag"], os.devnull)  # the server is up before the clock runs
+    finish(["--no-such-flag"], os.devnull)  # so that torch is imported before the clock runs
     printed, began = folder.with_suffix(".txt"), time.perf_counter()
     process = start([*flags, "--out", str(folder)], printed)
     wait_for(process, lambda: logged(folder) >= STEPS)
     last_step = time.perf_counter()
     process.join()
     if process.exitcode != 0:
-        raise ValueError(f"the training that is to be killed fails by itself:\n{printed.read_text()}")
+        raise ValueError(f"the training fails without being killed:\n{printed.read_text()}")
     ended = time.perf_counter()
     return Reference(outcome(folder), ended - began, ended - last_step)
 
 
 def kill_once(way, argv, folder, printed, never_killed, rng):
-    """Start or resume a training and kill it; returns words on when, or None if it was done before."""
-    resumed = ["--resume"] if (folder / "state.pt").exists() else []
+    """Start or resume a training and kill it; returns when, as text, or None if it was done."""
+    argv = [*argv, *resume_flag(folder)]
     if way == "save":
-        number, how = rng.randint(1, (STEPS - logged(folder)) // SAVE_EVERY + 4), rng.choice(TORN)
-        process = start(argv + resumed, printed, partial(die_in_save, number, how))
-        said = f"in save {number}, {how}"
+        number = rng.randint(1, (STEPS - logged(folder)) // SAVE_EVERY + 4)
+        how = rng.choice(TORN)
+        process = start(argv, printed, partial(die_in_save, number, how))
+        when = f"in save {number}, {how}"
     else:
-        process = start(argv + resumed, printed)
-        if way == "clock":
-            moment = rng.uniform(0, never_killed.seconds)
-            process.join(moment)
-            said = f"after {moment:.2f} s"
-        else:
-            steps = STEPS if way == "end" else rng.randrange(STEPS)
-            wait_for(process, lambda: logged(folder) >= steps)
-            time.sleep(rng.uniform(0, never_killed.ending if way == "end" else 0.02))
-            said = f"after step {logged(folder)}"
+        process = start(argv, printed)
+        when = wait_for_moment(way, process, folder, never_killed, rng)
         process.kill()
     process.join()
-    return {-signal.SIGKILL: said, 0: None}.get(process.exitcode, "never: it failed by itself")
+    if process.exitcode == 0:
+        return None
+    return when if process.exitcode == -signal.SIGKILL else "never: it failed by itself"
+
+
+def resume_flag(folder):
+    return ["--resume"] if (folder / "state.pt").exists() else []
+
+
+def wait_for_moment(way, process, folder, never_killed, rng):
+    """Wait until a training is to be killed by "clock", "log" or "end"; returns when, as text."""
+    if way == "clock":
+        moment = rng.uniform(0, never_killed.seconds)
+        process.join(moment)
+        return f"after {moment:.2f} s"
+    if way == "end":
+        steps, longest = STEPS, never_killed.ending
+    else:
+        steps, longest = rng.randrange(STEPS), 0.02
+    wait_for(process, lambda: logged(folder) >= steps)
+    time.sleep(rng.uniform(0, longest))
+    return f"after step {logged(folder)}"
 
 
 def killed_run(folder, flags, ways, never_killed, rng):
     """Kill a training once in each of these ways, resume it to its end, and compare.
 
-    Returns (whether all bits are the same, words on each kill).
+    Returns (whether all bits are the same, when it was killed each time).
     """
     argv, printed = [*flags, "--out", str(folder)], folder.with_suffix(".txt")
-    for _ in range(ATTEMPTS):  # a training that was done before it could be killed proves nothing
+    for _ in range(ATTEMPTS):  # a training that is done before it is killed proves nothing
         shutil.rmtree(folder, ignore_errors=True)
         kills = [kill_once(way, argv, folder, printed, never_killed, rng) for way in ways]
         if all(kills):
             break
     else:
         return False, [f"never: it was done before, {ATTEMPTS} times"]
-    resumed = ["--resume"] if (folder / "state.pt").exists() else []
-    status = finish(argv + resumed, printed)
+    status = finish([*argv, *resume_flag(folder)], printed)
     return status == 0 and outcome(folder) == never_killed.outcome, kills
 
 
@@ -200,18 +224,24 @@ def points(parent, number, seed):
     for point in range(number):
         rng = random.Random(f"{seed} {point}")
         variant = list(VARIANTS)[point % len(VARIANTS)]
-        ways = [WAYS[point % len(WAYS)]] + ([rng.choice(WAYS)] if (point + point // len(WAYS)) % 2 else [])
-        asked = [*flags, *VARIANTS[variant]]
+        ways = [WAYS[point % len(WAYS)]]
+        if (point + point // len(WAYS)) % 2:  # of each way, half are killed a second time
+            ways.append(rng.choice(WAYS))
+        own_flags = [*flags, *VARIANTS[variant]]
         if variant not in references:
-            references[variant] = reference(parent / variant, asked)
-        same, kills = killed_run(parent / f"point-{point}", asked, ways, references[variant], rng)
+            references[variant] = reference(parent / variant, own_flags)
+        folder = parent / f"point-{point}"
+        same, kills = killed_run(folder, own_flags, ways, references[variant], rng)
         yield point, variant, kills, same
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description="Kill trainings, resume them, compare them with one never killed.")
-    parser.add_argument("--points", type=int, default=20, metavar="N", help="trainings to kill (default: 20)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the moments (default: 0)")
+    parser = argparse.ArgumentParser(
+        description="Kill trainings, resume them, compare them with one never killed.")
+    parser.add_argument("--points", type=int, default=20, metavar="N",
+                        help="trainings to kill (default: 20)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N",
+                        help="seed of the moments (default: 0)")
     asked = parser.parse_args(argv)
     different = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +249,8 @@ def main(argv=None):
             different += not same
             print(f"{point + 1:4d}  {variant:11s}  {'same bits' if same else 'DIFFERENT'}  "
                   f"killed {', then '.join(kills)}", flush=True)
-    print(f"{asked.points - different} of {asked.points} killed and resumed trainings equal the one never killed")
+    print(f"{asked.points - different} of {asked.points} killed and resumed trainings equal the "
+          "one never killed")
     return int(different > 0)
 
 

@@ -1,7 +1,6 @@
-"""Nothing is lost, cut or mixed on the way from conversations to batches."""
+"""On the way from conversations to batches nothing is lost, nothing mixed, and no answer cut."""
 
 import random
-from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
@@ -11,7 +10,16 @@ from conftest import difference, gradients, random_examples, random_ids, referen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minisft.batching import POOL, cut_text, length_buckets, pack, pack_rows, pad, step_batches, truncate
+from minisft.batching import (
+    POOL,
+    cut_text,
+    length_buckets,
+    pack,
+    pack_rows,
+    pad,
+    step_batches,
+    truncate,
+)
 from minisft.conversation import Conversation, Rendered, render, render_text
 from minisft.loss import sft_loss
 from minisft.tokenizer import END_OF_TURN, Tokenizer
@@ -20,7 +28,10 @@ BYTES = Tokenizer([bytes([byte]) for byte in range(256)])
 
 
 def conversation(*turns):
-    """A Rendered of (unsupervised, supervised) turn lengths behind one start token; ids count from 0."""
+    """A Rendered conversation: a start token, then turns of (question, answer) lengths.
+
+    Answers are supervised. Ids count from 0.
+    """
     loss_mask = [0]
     for question, answer in turns:
         loss_mask += [0] * question + [1] * answer
@@ -36,11 +47,16 @@ def test_a_conversation_that_fits_exactly_is_left_as_it_is():
     assert truncate(two_turns, 50) is two_turns
 
 
-@pytest.mark.parametrize("block_size, kept", [(10, 6), (9, 6), (7, 6), (6, 6), (5, None), (4, None), (1, None)])
-def test_a_conversation_too_long_is_cut_to_whole_turns_or_left_out(block_size, kept):
+@pytest.mark.parametrize("block_size", [10, 9, 7, 6])
+def test_a_conversation_that_is_too_long_keeps_whole_turns(block_size):
     two_turns = conversation((3, 2), (3, 2))  # answers end at 6 and at 11
-    expected = None if kept is None else Rendered([0, 1, 2, 3, 4, 5], [0, 0, 0, 0, 1, 1])
-    assert truncate(two_turns, block_size) == expected
+    first_turn = Rendered([0, 1, 2, 3, 4, 5], [0, 0, 0, 0, 1, 1])
+    assert truncate(two_turns, block_size) == first_turn
+
+
+@pytest.mark.parametrize("block_size", [5, 4, 1])
+def test_a_conversation_whose_first_answer_does_not_fit_is_left_out(block_size):
+    assert truncate(conversation((3, 2), (3, 2)), block_size) is None
 
 
 def test_a_last_question_without_an_answer_is_cut_off_where_it_does_not_fit():
@@ -50,20 +66,23 @@ def test_a_last_question_without_an_answer_is_cut_off_where_it_does_not_fit():
 
 
 def test_what_is_kept_of_a_real_conversation_ends_with_the_end_of_turn():
-    messages = [{"role": role, "content": text} for role, text in
-                [("user", "ab"), ("assistant", "cde"), ("user", "fgh"), ("assistant", "ijklmn")]]
+    messages = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cde"},
+                {"role": "user", "content": "fgh"}, {"role": "assistant", "content": "ijklmn"}]
     rendered = render(Conversation.from_messages(messages), BYTES)
     first = render(Conversation.from_messages(messages[:2]), BYTES)
     for block_size in range(1, len(rendered.ids)):
         kept = truncate(rendered, block_size)
-        assert kept == (first if block_size >= len(first.ids) else None)
+        expected = first if block_size >= len(first.ids) else None
+        assert kept == expected
     assert first.ids[-1] == BYTES.special(END_OF_TURN) and first.loss_mask[-1] == 1
 
 
 @given(turn_lengths, st.integers(1, 60))
-def test_fit_keeps_the_longest_beginning_of_whole_turns(turns, block_size):
-    whole = conversation(*turns)
-    ends = [1 + sum(question + answer for question, answer in turns[:n]) for n in range(1, len(turns) + 1)]
+def test_truncation_keeps_the_longest_beginning_of_whole_turns(turns, block_size):
+    whole, end, ends = conversation(*turns), 1, []
+    for question, answer in turns:
+        end += question + answer
+        ends.append(end)
     possible = [end for end in ends if end <= block_size]
     kept = truncate(whole, block_size)
     if possible:
@@ -77,7 +96,8 @@ def test_cut_text_makes_every_token_but_the_first_a_target_exactly_once(length, 
     text = Rendered(list(range(length)), [0] + [1] * (length - 1))
     pieces = cut_text(text, block_size)
     assert all(2 <= len(piece.ids) == len(piece.loss_mask) <= block_size for piece in pieces)
-    targets = [token for piece in pieces for token, flag in zip(piece.ids, piece.loss_mask) if flag]
+    targets = [token for piece in pieces
+               for token, flag in zip(piece.ids, piece.loss_mask) if flag]
     assert targets == list(range(1, length))
     for before, piece in zip(pieces, pieces[1:]):
         assert piece.ids[0] == before.ids[-1] and piece.loss_mask[0] == 0
@@ -100,7 +120,7 @@ def test_length_buckets_hold_every_index_exactly_once(lengths, batch_size, seed)
     assert batches == length_buckets(lengths, batch_size, random.Random(seed))
 
 
-def test_length_buckets_depend_on_the_rng_and_leave_the_global_one_alone():
+def test_length_buckets_depend_on_their_rng_and_do_not_use_the_global_one():
     lengths = [random.Random(0).randint(1, 40) for _ in range(200)]
     random.seed(3)
     state = random.getstate()
@@ -112,9 +132,11 @@ def test_length_buckets_depend_on_the_rng_and_leave_the_global_one_alone():
 def test_length_buckets_bring_similar_lengths_together():
     rng = random.Random(0)
     lengths = [rng.randint(1, 1000) for _ in range(8 * POOL)]
-    spreads = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch)
-               for batch in length_buckets(lengths, 8, rng)]
-    assert sum(spreads) / len(spreads) < 40  # 778 for eight drawn at random
+    spreads = []
+    for batch in length_buckets(lengths, 8, rng):
+        own = [lengths[i] for i in batch]
+        spreads.append(max(own) - min(own))
+    assert sum(spreads) / len(spreads) < 40, "it is 778 if eight are drawn at random"
 
 
 def test_padded_rows_worked_by_hand():
@@ -128,17 +150,18 @@ def test_padded_rows_worked_by_hand():
 
 def test_padding_is_known_by_position_and_never_by_token_id():
     end = BYTES.special(END_OF_TURN)
-    answers = [Rendered([256, 0, 0, end], [0, 0, 1, 1]), Rendered([256, 0, end, 0, end, end], [0, 0, 1, 0, 1, 1])]
-    batch = pad(answers)
-    assert batch.loss_mask[0].tolist() == [False, False, True, True, False, False]  # token 0 and the end: supervised
+    answers = [Rendered([256, 0, 0, end], [0, 0, 1, 1]),
+               Rendered([256, 0, end, 0, end, end], [0, 0, 1, 0, 1, 1])]
+    batch = pad(answers)  # token 0 fills the padding, and here it is supervised too
+    assert batch.loss_mask[0].tolist() == [False, False, True, True, False, False]
     assert batch.loss_mask[1].tolist() == [False, False, True, False, True, True]
     packed = pack(answers, 10)
     assert packed.loss_mask.sum() == batch.loss_mask.sum() == 5
 
 
-def test_every_turns_end_is_supervised_not_only_the_last():
-    messages = [{"role": role, "content": text} for role, text in
-                [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]]
+def test_the_end_of_every_answer_is_supervised_not_only_of_the_last():
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+                {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]
     batch = pad([render(Conversation.from_messages(messages), BYTES)])
     end = BYTES.special(END_OF_TURN)
     supervised = batch.ids[0][batch.loss_mask[0]].tolist()
@@ -148,12 +171,12 @@ def test_every_turns_end_is_supervised_not_only_the_last():
 def test_padding_changes_neither_loss_nor_gradients():
     model, examples = tiny_model(), random_examples(6)
     found = gradients(model, sft_loss(model, pad(examples))[0])
-    alone = gradients(model, sum(sft_loss(model, pad([example]))[0] for example in examples))
-    assert difference(found, alone) < 1e-10
+    losses = [sft_loss(model, pad([example]))[0] for example in examples]
+    assert difference(found, gradients(model, sum(losses))) < 1e-10
 
 
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=40), st.integers(16, 40))
-def test_pack_rows_hold_every_index_once_and_no_row_is_too_long(lengths, block_size):
+def test_packed_rows_hold_every_index_once_and_no_row_is_too_long(lengths, block_size):
     rows = pack_rows(lengths, block_size)
     assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
     filled = [sum(lengths[i] for i in row) for row in rows]
@@ -162,11 +185,19 @@ def test_pack_rows_hold_every_index_once_and_no_row_is_too_long(lengths, block_s
 
 
 def test_packed_rows_worked_by_hand():
-    # 6+3+2 and 5+4 leave 2 of 22 slots empty, 6 and 5+2 and 4+3 leave 1 of 21, and four rows leave 4 of 24
+    # Two rows, 6+3+2 and 5+4, leave 2 of 22 slots empty; three, 6 and 5+2 and 4+3, leave 1 of 21;
+    # four leave 4 of 24.
     assert pack_rows([2, 5, 3, 4, 6], 11) == [[4], [1, 0], [3, 2]]
-    assert pack_rows([2, 5, 3, 4, 6], 10) == [[4], [1, 0], [3, 2]]  # two rows would hold 9 each when 2 comes
-    assert pack_rows([3, 3, 3, 3], 100) == [[0, 1, 2, 3]]  # of equally full layouts the one with fewest rows
-    batch = pack([Rendered([7, 8, 9], [0, 1, 1]), Rendered([5, 6], [0, 1]), Rendered([1, 2, 3, 4], [0, 0, 0, 1])], 5)
+    # Two rows of 10 hold 9 tokens each when the 2 is left, which then fits neither.
+    assert pack_rows([2, 5, 3, 4, 6], 10) == [[4], [1, 0], [3, 2]]
+    # Of layouts that are equally full, the one with the fewest rows is taken.
+    assert pack_rows([3, 3, 3, 3], 100) == [[0, 1, 2, 3]]
+
+
+def test_a_packed_batch_worked_by_hand():
+    examples = [Rendered([7, 8, 9], [0, 1, 1]), Rendered([5, 6], [0, 1]),
+                Rendered([1, 2, 3, 4], [0, 0, 0, 1])]
+    batch = pack(examples, 5)
     assert batch.ids.tolist() == [[1, 2, 3, 4, 0], [7, 8, 9, 5, 6]]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]]
     assert batch.loss_mask.int().tolist() == [[0, 0, 0, 1, 0], [0, 1, 1, 0, 1]]
@@ -175,7 +206,7 @@ def test_packed_rows_worked_by_hand():
     assert batch.tokens == 9
 
 
-def test_an_oversized_example_is_refused_and_one_that_just_fits_is_not():
+def test_an_example_that_is_too_long_is_refused_and_one_that_just_fits_is_not():
     assert pack_rows([10, 10], 10) == [[0], [1]]
     with pytest.raises(ValueError, match="an example of 11 tokens does not fit a row of 10"):
         pack_rows([3, 11], 10)
@@ -184,7 +215,7 @@ def test_an_oversized_example_is_refused_and_one_that_just_fits_is_not():
 
 
 def packed_logits(model, batch, examples):
-    """Logits of each example, in the order of `examples`, found again in the packed rows."""
+    """The logits of each example, taken out of the packed rows."""
     logits = model(batch.ids, positions=batch.positions, mask=batch.mask)
     rows = pack_rows([len(example.ids) for example in examples], batch.ids.shape[1])
     found = {}
@@ -196,7 +227,7 @@ def packed_logits(model, batch, examples):
     return [found[i] for i in range(len(examples))]
 
 
-def unlike(logits, expected):
+def largest_difference(logits, expected):
     return max((found - wanted).abs().max().item() for found, wanted in zip(logits, expected))
 
 
@@ -205,24 +236,25 @@ def test_packed_logits_equal_those_of_documents_alone_and_need_both_mask_and_pos
     batch = pack(examples, 16)
     assert len(batch.ids) < len(examples)
     alone = [model(torch.tensor([example.ids]))[0] for example in examples]
-    assert unlike(packed_logits(model, batch, examples), alone) < 1e-12
-    assert unlike(packed_logits(model, replace(batch, mask=None), examples), alone) > 0.1
-    assert unlike(packed_logits(model, replace(batch, positions=None), examples), alone) > 0.1
+    assert largest_difference(packed_logits(model, batch, examples), alone) < 1e-12
+    for spoilt in (replace(batch, mask=None), replace(batch, positions=None)):
+        assert largest_difference(packed_logits(model, spoilt, examples), alone) > 0.1
 
 
 def test_packed_loss_and_gradients_equal_those_of_documents_alone():
     model, examples = tiny_model(), random_examples(9, longest=12)
-    loss, targets = sft_loss(model, pack(examples, 16))
+    batch = pack(examples, 16)
+    loss, targets = sft_loss(model, batch)
     expected = sum(reference_loss(model, example) for example in examples)
     assert targets == sum(sum(example.loss_mask) for example in examples)
     assert abs(loss.item() - expected.item()) < 1e-10
     wanted = gradients(model, expected)
     assert difference(gradients(model, loss), wanted) < 1e-10
-    for mutant in (replace(pack(examples, 16), mask=None), replace(pack(examples, 16), positions=None)):
-        assert difference(gradients(model, sft_loss(model, mutant)[0]), wanted) > 0.01
+    for spoilt in (replace(batch, mask=None), replace(batch, positions=None)):
+        assert difference(gradients(model, sft_loss(model, spoilt)[0]), wanted) > 0.01
 
 
-def test_editing_one_packed_document_moves_no_other():
+def test_a_change_in_one_packed_document_changes_no_other():
     model, examples = tiny_model(), random_examples(6, longest=8)
     before = packed_logits(model, pack(examples, 16), examples)
     for i, example in enumerate(examples):
@@ -233,93 +265,107 @@ def test_editing_one_packed_document_moves_no_other():
             assert torch.equal(before[j], after[j]) == (i != j)
 
 
-def test_no_label_crosses_a_border():
-    everything = [Rendered(example.ids, [1] * len(example.ids)) for example in random_examples(9, longest=12)]
+def test_no_first_token_of_a_packed_document_is_a_target():
+    everything = [Rendered(example.ids, [1] * len(example.ids))
+                  for example in random_examples(9, longest=12)]
     batch = pack(everything, 16)
     assert not batch.loss_mask[batch.positions == 0].any()
     assert batch.loss_mask.sum() == sum(len(example.ids) - 1 for example in everything)
     model = tiny_model()
     loss, _ = sft_loss(model, batch)
-    assert abs(loss.item() - sum(reference_loss(model, example) for example in everything).item()) < 1e-10
+    expected = sum(reference_loss(model, example) for example in everything)
+    assert abs(loss.item() - expected.item()) < 1e-10
 
 
 def test_many_turns_in_one_forward_pass_equal_the_turns_trained_one_by_one():
     model = tiny_model(block_size=40)
-    whole = conversation((3, 2), (4, 1), (1, 5), (6, 4))
-    whole = Rendered(random_ids(len(whole.ids)).tolist(), whole.loss_mask)
-    ends = [i + 1 for i, flag in enumerate(whole.loss_mask) if flag and whole.loss_mask[i + 1:i + 2] != [1]]
-    assert len(ends) == 4
-    one_by_one = []
-    for begin, end in zip([0, *ends], ends):
-        one_by_one.append(Rendered(whole.ids[:end], [0] * begin + whole.loss_mask[begin:end]))
-    loss, targets = sft_loss(model, pad([whole]))
-    losses, counts = zip(*(sft_loss(model, pad([turn])) for turn in one_by_one))
-    assert targets == sum(counts) == 12
+    mask = conversation((3, 2), (4, 1), (1, 5), (6, 4)).loss_mask
+    ids = random_ids(len(mask)).tolist()
+    ends = [6, 11, 17, 27]  # of the four answers
+    assert ends[-1] == len(ids)
+    loss, targets = sft_loss(model, pad([Rendered(ids, mask)]))
+
+    losses, counts = [], []
+    for start, end in zip([0, *ends], ends):
+        turn = Rendered(ids[:end], [0] * start + mask[start:end])  # only its own answer is a target
+        own_loss, count = sft_loss(model, pad([turn]))
+        losses.append(own_loss)
+        counts.append(count)
+    assert counts == [2, 1, 5, 4] and targets == sum(counts)
     assert abs(loss.item() - sum(losses).item()) < 1e-10
     assert difference(gradients(model, loss), gradients(model, sum(losses))) < 1e-10
 
 
 def numbered(number, seed=0):
-    """Ragged examples that are known by their first token, 100, 101, ..."""
+    """Examples of several lengths whose first token says which one it is: 100, 101, ..."""
     return [Rendered([100 + i, *example.ids], [0, *example.loss_mask])
             for i, example in enumerate(random_examples(number, seed, longest=15))]
 
 
-def numbers(window):
-    """Which numbered examples a step holds, piece by piece."""
-    return [(batch.ids[batch.ids >= 100] - 100).tolist() for batch in window]
+def numbers(micro_batches):
+    """Which numbered examples a step holds: a list for each micro-batch."""
+    return [(batch.ids[batch.ids >= 100] - 100).tolist() for batch in micro_batches]
 
 
-def steps_of(number, **options):
-    return list(islice(step_batches(numbered(11), 4, seed=5, **options), number))
+def steps_of(number, seed=5, **options):
+    """The first steps over 11 numbered examples, 4 in a step."""
+    return list(islice(step_batches(numbered(11), 4, seed, **options), number))
 
 
 def test_every_example_comes_once_in_each_epoch():
     steps = steps_of(9)  # three epochs of 4 + 4 + 3
     for epoch in range(3):
-        seen = Counter(i for window in steps[3 * epoch:3 * epoch + 3] for piece in numbers(window) for i in piece)
-        assert seen == Counter(range(11))
-    assert numbers(steps[0]) != numbers(steps[3])  # another order in another epoch
+        seen = []
+        for step in steps[3 * epoch:3 * epoch + 3]:
+            seen += sum(numbers(step), [])
+        assert sorted(seen) == list(range(11))
+    assert numbers(steps[0]) != numbers(steps[3]), "each epoch has an order of its own"
 
 
-@pytest.mark.parametrize("options", [{}, {"accumulate": 3}, {"block_size": 20}, {"block_size": 20, "accumulate": 2}])
+@pytest.mark.parametrize("options", [
+    {}, {"accumulate": 3}, {"block_size": 20}, {"block_size": 20, "accumulate": 2}])
 @pytest.mark.parametrize("start", [0, 1, 2, 3, 4, 7])
-def test_a_start_goes_on_exactly_where_a_run_from_zero_would_be(start, options):
+def test_a_run_that_starts_at_a_later_step_sees_what_a_run_from_zero_would_see(start, options):
     whole, late = steps_of(10, **options), steps_of(10 - start, start=start, **options)
     assert len(late) == 10 - start
-    for window, expected in zip(late, whole[start:]):
-        assert len(window) == len(expected)
-        for batch, other in zip(window, expected):
-            assert torch.equal(batch.ids, other.ids) and torch.equal(batch.loss_mask, other.loss_mask)
+    for micro_batches, expected in zip(late, whole[start:]):
+        assert len(micro_batches) == len(expected)
+        for batch, other in zip(micro_batches, expected):
+            assert torch.equal(batch.ids, other.ids)
+            assert torch.equal(batch.loss_mask, other.loss_mask)
             for ours, theirs in ((batch.positions, other.positions), (batch.mask, other.mask)):
                 assert ours is theirs is None or torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 3, 4, 9])
-def test_accumulated_pieces_hold_exactly_the_examples_of_the_step(accumulate):
-    for window, whole in zip(steps_of(6, accumulate=accumulate), steps_of(6)):
-        examples = numbers(whole)[0]
-        pieces = numbers(window)
-        assert len(pieces) == min(accumulate, len(examples))
-        assert sorted(sum(pieces, [])) == sorted(examples)
-        assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
+def test_micro_batches_hold_exactly_the_examples_of_the_step(accumulate):
+    for micro_batches, whole in zip(steps_of(6, accumulate=accumulate), steps_of(6)):
+        examples, parts = numbers(whole)[0], numbers(micro_batches)
+        assert len(parts) == min(accumulate, len(examples))
+        assert sorted(sum(parts, [])) == sorted(examples)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_packed_steps_hold_the_examples_of_padded_ones():
+    def counts(micro_batches):
+        return (sum(batch.tokens for batch in micro_batches),
+                sum(batch.loss_mask.sum() for batch in micro_batches))
+
     for packed, padded in zip(steps_of(6, block_size=20), steps_of(6)):
         assert sorted(numbers(packed)[0]) == sorted(numbers(padded)[0])
-        assert sum(batch.tokens for batch in packed) == sum(batch.tokens for batch in padded)
-        assert sum(batch.loss_mask.sum() for batch in packed) == sum(batch.loss_mask.sum() for batch in padded)
+        assert counts(packed) == counts(padded)
         assert all(batch.ids.shape[1] <= 20 for batch in packed)
 
 
 def test_the_seed_decides_the_order():
-    first, again, other = ([numbers(window) for window in islice(step_batches(numbered(11), 4, seed), 6)]
-                           for seed in (1, 1, 2))
+    first, again, other = (
+        [numbers(step) for step in steps_of(6, seed=seed)] for seed in (1, 1, 2))
     assert first == again != other
 
 
-@pytest.mark.parametrize("number, batch_size, accumulate", [(0, 4, 1), (3, 0, 1), (3, -1, 1), (3, 4, 0)])
-def test_a_step_of_nothing_is_refused(number, batch_size, accumulate):
-    with pytest.raises(ValueError, match=f"a step needs examples.*got {number} examples, batch_size={batch_size}"):
+@pytest.mark.parametrize("number, batch_size, accumulate", [
+    (0, 4, 1), (3, 0, 1), (3, -1, 1), (3, 4, 0)])
+def test_a_step_without_examples_is_refused(number, batch_size, accumulate):
+    message = f"a step needs examples.*got {number} examples, batch_size={batch_size}"
+    with pytest.raises(ValueError, match=message):
         next(step_batches(numbered(number), batch_size, 0, accumulate=accumulate))

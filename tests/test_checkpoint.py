@@ -1,3 +1,5 @@
+"""Files of models and trainings: written whole or not at all, read exactly, refused if damaged."""
+
 import builtins
 import itertools
 import os
@@ -10,7 +12,14 @@ import torch
 from kill_and_resume import CONTEXT
 
 from minisft import checkpoint
-from minisft.checkpoint import load_model, read_state, restore, save_model, save_state, write_atomically
+from minisft.checkpoint import (
+    load_model,
+    read_state,
+    restore,
+    save_model,
+    save_state,
+    write_atomically,
+)
 from minisft.model import GPT, GPTConfig
 from minisft.optim import AdamW, parameter_groups
 from minisft.tokenizer import Tokenizer, train_bpe
@@ -20,8 +29,9 @@ OLD, NEW = b"old" * 1000, b"the new content" * 2000
 
 def make_model(seed=0, **sizes):
     torch.manual_seed(seed)
-    return GPT(GPTConfig(**{"vocab_size": 267, "block_size": 12, "n_layer": 2, "n_head": 2, "n_embd": 8,
-                            "dropout": 0.1, **sizes}))
+    usual = {"vocab_size": 267, "block_size": 12, "n_layer": 2, "n_head": 2, "n_embd": 8,
+             "dropout": 0.1}
+    return GPT(GPTConfig(**usual | sizes))
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +56,23 @@ def saved_state(tmp_path):
 
 
 @pytest.mark.parametrize("by_folder", [False, True])
-def test_a_model_comes_back_bit_for_bit_with_its_config_and_tokenizer(saved, tokenizer, by_folder):
+def test_a_model_is_loaded_to_the_bit_with_its_config_and_tokenizer(saved, tokenizer, by_folder):
     model = make_model()
     found, its_tokenizer = load_model(str(saved.parent if by_folder else saved))
     assert found.config == model.config and not found.training
-    assert found.state_dict().keys() == model.state_dict().keys()
+    weights = found.state_dict()
+    assert weights.keys() == model.state_dict().keys()
     for name, weight in model.state_dict().items():
-        assert torch.equal(found.state_dict()[name].view(torch.int32), weight.view(torch.int32)), name
+        assert torch.equal(weights[name].view(torch.int32), weight.view(torch.int32)), name
     assert its_tokenizer.to_dict() == tokenizer.to_dict()
     assert its_tokenizer.encode("banana 香蕉!") == tokenizer.encode("banana 香蕉!")
     assert its_tokenizer.special("<|end|>") == 266
 
 
-def test_odd_numbers_come_back_as_they_are(tmp_path, tokenizer):
+def test_unusual_numbers_are_loaded_to_the_bit(tmp_path, tokenizer):
     model = make_model()
-    odd = torch.tensor([-0.0, float("inf"), float("-inf"), float("nan"), 1e-45, 3.4e38, 1 / 3, -1.0])
+    inf, nan = float("inf"), float("nan")
+    odd = torch.tensor([-0.0, inf, -inf, nan, 1e-45, 3.4e38, 1 / 3, -1.0])
     with torch.no_grad():
         model.ln_f.weight.copy_(odd)
     save_model(tmp_path / "model.pt", model, tokenizer)
@@ -69,7 +81,8 @@ def test_odd_numbers_come_back_as_they_are(tmp_path, tokenizer):
 
 
 def test_two_saves_have_the_same_bytes_whatever_the_file_is_called(tmp_path, tokenizer):
-    paths = [tmp_path / "a.pt", tmp_path / "a longer name.pt", tmp_path / "folder/that/is/new/model.pt"]
+    names = ("a.pt", "a longer name.pt", "folder/that/is/new/model.pt")
+    paths = [tmp_path / name for name in names]
     for path in paths:
         save_model(path, make_model(), tokenizer)
     assert len({path.read_bytes() for path in paths}) == 1
@@ -86,28 +99,32 @@ def test_a_model_that_is_loaded_and_saved_again_has_the_same_bytes(saved):
 # Writing
 
 
-def test_a_file_is_written_into_folders_that_are_made_and_nothing_is_left_beside_it(tmp_path):
+def test_writing_makes_the_folders_and_leaves_nothing_beside_the_file(tmp_path):
     write_atomically(tmp_path / "a/b/file", OLD)
     write_atomically(str(tmp_path / "a/b/file"), NEW)
     assert (tmp_path / "a/b/file").read_bytes() == NEW
     assert os.listdir(tmp_path / "a/b") == ["file"]
 
 
-def test_the_content_is_forced_to_the_disk_before_it_gets_its_name_and_the_name_after(tmp_path, monkeypatch):
+def test_content_is_forced_to_the_disk_before_the_file_is_renamed_and_the_name_after(
+        tmp_path, monkeypatch):
     order, fsync, replace = [], os.fsync, os.replace
 
-    def seen_fsync(descriptor):
-        is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}") if os.path.exists("/proc/self/fd") else len(order) == 2
+    def recorded_fsync(descriptor):
+        if os.path.exists("/proc/self/fd"):
+            is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}")
+        else:
+            is_folder = len(order) == 2
         order.append("folder" if is_folder else "content")
         fsync(descriptor)
 
-    def seen_replace(temporary, path):
+    def recorded_replace(temporary, path):
         assert Path(temporary).read_bytes() == NEW
         order.append("rename")
         replace(temporary, path)
 
-    monkeypatch.setattr(os, "fsync", seen_fsync)
-    monkeypatch.setattr(os, "replace", seen_replace)
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
     write_atomically(tmp_path / "file", NEW)
     assert order == ["content", "rename", "folder"]
 
@@ -139,7 +156,7 @@ def second_fsync_fails():
     return lambda descriptor: fails() if next(calls) else fsync(descriptor)
 
 
-POINTS = {  # where the write dies: (name to break, what makes the broken one, content afterwards)
+POINTS = {  # where the write fails: (function to break, what makes the broken one, content then)
     "opening": ("open", lambda: fails, OLD),
     "half written": ("open", lambda: HalfWriter, OLD),
     "forcing the content": ("os.fsync", lambda: fails, OLD),
@@ -150,7 +167,8 @@ POINTS = {  # where the write dies: (name to break, what makes the broken one, c
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("leftover", [None, b"of a write that was killed" * 9000])
-def test_a_write_that_dies_leaves_a_whole_file_and_does_not_disturb_the_next(tmp_path, monkeypatch, point, leftover):
+def test_a_write_that_fails_leaves_a_whole_file_and_does_not_disturb_the_next(
+        tmp_path, monkeypatch, point, leftover):
     path = tmp_path / "file"
     write_atomically(path, OLD)
     if leftover:
@@ -185,7 +203,7 @@ def test_a_reader_finds_a_whole_file_however_often_its_writer_is_killed(tmp_path
         writer = CONTEXT.Process(target=write_for_ever, args=(path,))
         writer.start()
         found, wanted = set(), rng.randint(2, 8)
-        while len(found) < wanted:  # it is killed at some moment after it has written a few times
+        while len(found) < wanted:  # it is killed after it has written a few times
             assert writer.is_alive()
             content = path.read_bytes()
             assert is_whole(content)
@@ -199,7 +217,7 @@ def test_a_reader_finds_a_whole_file_however_often_its_writer_is_killed(tmp_path
 
 
 def refused(path, load=load_model):
-    """The message with which a file is refused; it names the file."""
+    """The message of the error with which a file is refused; it must name the file."""
     with pytest.raises(ValueError) as error:
         load(path)
     assert str(path) in str(error.value)
@@ -221,21 +239,24 @@ def test_random_bytes_are_refused(tmp_path, load):
             assert "not a file that minisft wrote" in refused(tmp_path / "file.pt", load)
 
 
-def test_a_model_cut_off_anywhere_is_refused(saved):
-    content = saved.read_bytes()
-    for length in {*range(0, len(content), 997), *range(40), *range(len(content) - 40, len(content))}:
-        saved.write_bytes(content[:length])
-        refused(saved)
+def refused_at_every_length(path, load):
+    """Cut a file off at many lengths; each must be refused."""
+    content = path.read_bytes()
+    size = len(content)
+    for length in {*range(0, size, 997), *range(40), *range(size - 40, size)}:
+        path.write_bytes(content[:length])
+        refused(path, load)
 
 
-def test_a_state_cut_off_anywhere_is_refused(saved_state):
-    content = saved_state.read_bytes()
-    for length in {*range(0, len(content), 997), *range(40), *range(len(content) - 40, len(content))}:
-        saved_state.write_bytes(content[:length])
-        refused(saved_state, read_state)
+def test_a_model_that_is_cut_off_anywhere_is_refused(saved):
+    refused_at_every_length(saved, load_model)
 
 
-def test_a_model_with_overwritten_parts_is_refused_or_loads_but_never_fails_otherwise(saved):
+def test_a_state_that_is_cut_off_anywhere_is_refused(saved_state):
+    refused_at_every_length(saved_state, read_state)
+
+
+def test_a_model_with_overwritten_parts_is_refused_or_loaded_and_raises_no_other_error(saved):
     content, rng = saved.read_bytes(), random.Random(0)
     for _ in range(200):
         at, width = rng.randrange(len(content)), rng.choice((1, 4, 64))
@@ -248,8 +269,11 @@ def test_a_model_with_overwritten_parts_is_refused_or_loads_but_never_fails_othe
 
 @pytest.mark.parametrize("content, found", [
     (torch.zeros(3), "Tensor"), ([1, 2], "list"), ({}, "another program's file"),
-    ({"transformer.wte.weight": torch.zeros(2, 2), "lm_head.weight": torch.zeros(2, 2)}, "another program's file"),
-    ({"kind": "something else"}, "something else"), ({"kind": torch.zeros(2)}, "tensor"), ({"kind": None}, "None"),
+    ({"transformer.wte.weight": torch.zeros(2, 2), "lm_head.weight": torch.zeros(2, 2)},
+     "another program's file"),
+    ({"kind": "something else"}, "something else"),
+    ({"kind": torch.zeros(2)}, "tensor"),
+    ({"kind": None}, "None"),
 ])
 def test_other_torch_files_are_refused_with_what_they_hold(tmp_path, content, found):
     torch.save(content, tmp_path / "file.pt")
@@ -257,12 +281,15 @@ def test_other_torch_files_are_refused_with_what_they_hold(tmp_path, content, fo
     assert found in refused(tmp_path / "file.pt", read_state)
 
 
-def test_a_state_is_no_model_and_a_model_no_state(saved, saved_state):
-    assert "holds 'minisft training state 1', expected 'minisft model 1'" in refused(saved_state)
-    assert "holds 'minisft model 1', expected 'minisft training state 1'" in refused(saved, read_state)
+def test_a_state_is_not_loaded_as_a_model_nor_a_model_as_a_state(saved, saved_state):
+    model, state = "'minisft model 1'", "'minisft training state 1'"
+    assert f"holds {state}, expected {model}" in refused(saved_state)
+    assert f"holds {model}, expected {state}" in refused(saved, read_state)
 
 
 class Malicious:
+    """Creates a file when it is unpickled."""
+
     def __init__(self, path):
         self.path = str(path)
 
@@ -274,7 +301,7 @@ class Malicious:
 def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(tmp_path, load):
     mark, path = tmp_path / "mark", tmp_path / "file.pt"
     pickle.loads(pickle.dumps(Malicious(mark)))
-    mark.unlink()  # it was there: the file is truly malicious
+    mark.unlink()  # it was there, so unpickling does run the code
     torch.save({"kind": "minisft model 1", "config": Malicious(mark)}, path)
     refused(path, load)
     path.write_bytes(pickle.dumps(Malicious(mark), protocol=2))
@@ -323,7 +350,7 @@ def test_a_missing_file_is_refused(tmp_path):
     assert "does not exist" in refused(tmp_path / "state.pt", read_state)
 
 
-def test_a_folder_is_no_state(tmp_path):
+def test_a_folder_is_refused_as_a_state(tmp_path):
     assert "does not exist" in refused(tmp_path, read_state)
 
 
@@ -331,7 +358,7 @@ def test_a_folder_is_no_state(tmp_path):
 
 
 def steps(model, optimizer, number):
-    """Train on random ids, with dropout: three uses of the random state in each step. Returns the losses."""
+    """Train on random ids with dropout; returns the losses. Each step uses the random state."""
     losses = []
     model.train()
     for _ in range(number):
@@ -348,16 +375,17 @@ def new_training(seed):
     return model, AdamW(parameter_groups(model, 0.1), lr=0.01)
 
 
-def test_a_restored_training_goes_on_to_the_same_bits(tmp_path):
+def test_a_restored_training_continues_to_the_same_bits(tmp_path):
+    settings = {"seed": 0, "names": ["a"], "before": None}
     model, optimizer = new_training(0)
     steps(model, optimizer, 4)
-    save_state(tmp_path / "state.pt", model, optimizer, 4, {"seed": 0, "names": ["a"], "before": None})
+    save_state(tmp_path / "state.pt", model, optimizer, 4, settings)
     losses = steps(model, optimizer, 3)
 
     again, its_optimizer = new_training(1)
     steps(again, its_optimizer, 2)
     state = read_state(str(tmp_path / "state.pt"))
-    assert state["settings"] == {"seed": 0, "names": ["a"], "before": None}
+    assert state["settings"] == settings
     assert restore(state, again, its_optimizer) == 4
     assert steps(again, its_optimizer, 3) == losses
     for name, weight in model.state_dict().items():
@@ -373,7 +401,8 @@ def test_each_part_of_a_state_matters(tmp_path, forgotten):
 
     again, its_optimizer = new_training(1)
     save_state(tmp_path / "fresh.pt", again, its_optimizer, 0, {})
-    state = {**read_state(tmp_path / "state.pt"), forgotten: read_state(tmp_path / "fresh.pt")[forgotten]}
+    state, fresh = read_state(tmp_path / "state.pt"), read_state(tmp_path / "fresh.pt")
+    state[forgotten] = fresh[forgotten]
     restore(state, again, its_optimizer)
     steps(again, its_optimizer, 3)
     assert not torch.equal(again.wte.weight, model.wte.weight)
@@ -387,7 +416,7 @@ def test_two_saves_of_a_state_have_the_same_bytes(tmp_path):
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
 
 
-def test_training_on_after_a_restore_leaves_the_state_as_it_was(tmp_path):
+def test_training_after_a_restore_does_not_change_the_state_that_was_read(tmp_path):
     model, optimizer = new_training(0)
     steps(model, optimizer, 2)
     save_state(tmp_path / "state.pt", model, optimizer, 2, {})
@@ -400,7 +429,8 @@ def test_training_on_after_a_restore_leaves_the_state_as_it_was(tmp_path):
     assert torch.equal(*ends)
 
 
-@pytest.mark.parametrize("sizes", [{"n_embd": 4}, {"n_layer": 1}, {"n_layer": 3}, {"block_size": 13}])
+@pytest.mark.parametrize("sizes", [
+    {"n_embd": 4}, {"n_layer": 1}, {"n_layer": 3}, {"block_size": 13}])
 def test_a_state_of_another_model_is_refused(saved_state, sizes):
     model = make_model(**sizes)
     with pytest.raises(ValueError, match="belongs to another model"):

@@ -1,4 +1,4 @@
-"""What the project says of itself is true: worked examples run, the README's map leads somewhere."""
+"""What the project says of itself is true: examples run, and the README's map leads somewhere."""
 
 import ast
 import doctest
@@ -38,7 +38,8 @@ def test_every_file_that_the_readme_names_is_there():
 
 
 def test_only_the_five_packages_are_imported():
-    allowed = set(sys.stdlib_module_names) | {"torch", "numpy", "tiktoken", "tqdm", "matplotlib", "minisft"}
+    packages = {"torch", "numpy", "tiktoken", "tqdm", "matplotlib"}
+    allowed = set(sys.stdlib_module_names) | packages | {"minisft", "lessons"}
     for path in [*(ROOT / "minisft").rglob("*.py"), *(ROOT / "lessons").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -53,12 +54,45 @@ def test_only_the_five_packages_are_imported():
             assert found <= allowed, path
 
 
+def imports_of(path):
+    """Names of the modules that a file imports, those inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_the_core_does_not_know_the_town():
+    knows = [path for path in (ROOT / "minisft").rglob("*.py")
+             if any(name.startswith("minisft.world") for name in imports_of(path))]
+    rooms = {path.relative_to(ROOT / "minisft").parts[0] for path in knows}
+    assert rooms == {"world", "pretrain.py"}
+
+
+def test_the_splits_that_ship_are_those_of_the_world():
+    from minisft.shipped import TEST_SPLITS
+    from minisft.world import corpus
+
+    assert TEST_SPLITS == tuple(corpus.SPLITS)[1:]
+
+
+def test_a_row_goes_one_way_through_the_core_and_never_back():
+    way = ["tokenizer", "conversation", "records", "batching", "loss", "loop", "run"]
+    for i, name in enumerate(way):
+        later = {f"minisft.{each}" for each in way[i:]}
+        assert not imports_of(ROOT / "minisft" / f"{name}.py") & later, name
+
+
 def test_modules_import_each_other_without_circles():
     arrows = {}
     for name in MODULES:
         source = (ROOT / (name.replace(".", "/") + ".py")).read_text(encoding="utf-8")
-        found = set(re.findall(r"^\s*from (minisft[\w.]*) import", source, re.MULTILINE))
-        found |= {f"minisft.{names}" for names in re.findall(r"^\s*from minisft import (\w+)", source, re.MULTILINE)}
+        found = set(re.findall(r"^\s*from (minisft[\w.]*) import", source, re.M))
+        found |= {f"minisft.{name}"
+                  for name in re.findall(r"^\s*from minisft import (\w+)", source, re.M)}
         arrows[name] = {target for target in found if target in MODULES}
     while arrows:
         leaves = [name for name, targets in arrows.items() if not targets & arrows.keys()]

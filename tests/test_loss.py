@@ -1,4 +1,4 @@
-"""The loss against PyTorch's ignore_index, and the mask against every way of getting it wrong."""
+"""The loss equals PyTorch's with ignore_index, and only supervised tokens take part in it."""
 
 import math
 
@@ -44,44 +44,58 @@ def test_loss_and_gradients_equal_cross_entropy_with_ignore_index():
 def test_the_loss_worked_by_hand():
     # after 0 comes 1 with probability 3/4; after 1 comes 0 with probability 1/2
     model = Bigram([[0.0, math.log(3)], [0.0, 0.0]])
-    loss, targets = sft_loss(model, pad([Rendered([0, 1, 0, 0], [0, 1, 1, 0]), Rendered([0, 0], [0, 1])]))
+    examples = [Rendered([0, 1, 0, 0], [0, 1, 1, 0]), Rendered([0, 0], [0, 1])]
+    loss, targets = sft_loss(model, pad(examples))
     assert targets == 3
-    assert math.isclose(loss.item(), -math.log(3 / 4) - math.log(1 / 2) - math.log(1 / 4), rel_tol=1e-14)
+    expected = -math.log(3 / 4) - math.log(1 / 2) - math.log(1 / 4)
+    assert math.isclose(loss.item(), expected, rel_tol=1e-14)
+
     loss.backward()
     # d/dz of -log softmax(z)[y] is softmax(z) - onehot(y), summed over the targets
-    expected = torch.tensor([[1 / 4 + 1 / 4 - 1, 3 / 4 - 1 + 3 / 4], [1 / 2 - 1, 1 / 2]], dtype=torch.float64)
+    after_0 = [1 / 4 + 1 / 4 - 1, 3 / 4 - 1 + 3 / 4]
+    after_1 = [1 / 2 - 1, 1 / 2]
+    expected = torch.tensor([after_0, after_1], dtype=torch.float64)
     assert torch.allclose(model.table.grad, expected, rtol=0, atol=1e-14)
 
 
-def test_the_head_sees_the_supervised_rows_and_no_others(monkeypatch):
+def test_the_head_runs_on_the_supervised_rows_and_no_others(monkeypatch):
     model, examples = tiny_model(), random_examples(12)
     head, seen = model.head, []
     monkeypatch.setattr(model, "head", lambda x: seen.append(x) or head(x))
     sft_loss(model, pad(examples))
-    expected = [model.trunk(model.embed(torch.tensor([example.ids])))[0, i - 1]
-                for example in examples for i, flag in enumerate(example.loss_mask) if flag]
+
+    expected = []
+    for example in examples:
+        x = model.trunk(model.embed(torch.tensor([example.ids])))[0]
+        expected += [x[i - 1] for i, flag in enumerate(example.loss_mask) if flag]
     assert len(seen) == 1
     assert torch.allclose(seen[0], torch.stack(expected), rtol=0, atol=1e-12)
 
 
-def test_a_changed_target_moves_the_gradient_exactly_where_it_is_supervised(monkeypatch):
+def test_a_changed_target_changes_the_gradient_exactly_where_it_is_supervised(monkeypatch):
     model = tiny_model()
-    examples = [Rendered([5, 3, 9, 1, 7, 2, 8, 4], [0, 0, 1, 1, 0, 0, 1, 0]), Rendered([5, 6, 0, 2], [0, 1, 0, 0])]
+    examples = [Rendered([5, 3, 9, 1, 7, 2, 8, 4], [0, 0, 1, 1, 0, 0, 1, 0]),
+                Rendered([5, 6, 0, 2], [0, 1, 0, 0])]
     batch = pad(examples)
     embed, inputs = model.embed, batch.ids.clone()
-    monkeypatch.setattr(model, "embed", lambda ids, positions: embed(inputs, positions))  # only targets are edited
+    # the inputs stay the same: only targets are changed below
+    monkeypatch.setattr(model, "embed", lambda ids, positions: embed(inputs, positions))
     before = gradients(model, sft_loss(model, batch)[0])
     for row in range(2):
         for i in range(8):
             edited = pad(examples)
             edited.ids[row, i] = (edited.ids[row, i] + 1) % 19
             moved = difference(gradients(model, sft_loss(model, edited)[0]), before)
-            assert moved > 1e-3 if batch.loss_mask[row, i] else moved == 0
+            if batch.loss_mask[row, i]:
+                assert moved > 1e-3
+            else:
+                assert moved == 0
 
 
 def test_a_first_token_is_never_a_target():
     model = tiny_model()
-    flagged, plain = pad([Rendered([5, 3, 9], [1, 0, 1])]), pad([Rendered([5, 3, 9], [0, 0, 1])])
+    flagged = pad([Rendered([5, 3, 9], [1, 0, 1])])
+    plain = pad([Rendered([5, 3, 9], [0, 0, 1])])
     assert sft_loss(model, flagged) == sft_loss(model, plain)
 
 

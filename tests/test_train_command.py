@@ -1,26 +1,32 @@
-"""`python -m minisft.train` from end to end: on a small model for the details, on the shipped one for the promise."""
+"""`python -m minisft.train`: its details on a small model, and what the shipped base learns."""
 
+import itertools
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from minisft import train
+from minisft.batching import prepare
 from minisft.checkpoint import load_model, save_model
 from minisft.conversation import Conversation, render
 from minisft.evaluate import answer_all, split_shares
 from minisft.model import GPT, GPTConfig
-from minisft.records import read_records
+from minisft.records import parse_row, read_records
+from minisft.run import read_log
+from minisft.shipped import TEST_FILES
 from minisft.tokenizer import Tokenizer
-from minisft.train import prepare, tune
+from minisft.train import tune
 
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
+USER, ASSISTANT = {"role": "user", "content": "c?"}, {"role": "assistant", "content": "c"}
+HUMAN, BOT = {"from": "human", "value": "b?"}, {"from": "gpt", "value": "b"}
 ROWS = {
     "alpaca.json": json.dumps([{"instruction": "Say a", "input": "", "output": "a"}] * 3),
-    "sharegpt.jsonl": json.dumps({"conversations": [{"from": "human", "value": "b?"}, {"from": "gpt", "value": "b"}]}),
-    "messages.jsonl": json.dumps({"messages": [{"role": "user", "content": "c?"},
-                                               {"role": "assistant", "content": "c"}]}),
+    "sharegpt.jsonl": json.dumps({"conversations": [HUMAN, BOT]}),
+    "messages.jsonl": json.dumps({"messages": [USER, ASSISTANT]}),
     "pairs.jsonl": json.dumps({"prompt": "d?", "completion": "d"}),
     "text.jsonl": json.dumps({"text": "e is a letter. " * 20}),
 }
@@ -34,15 +40,26 @@ def base(tmp_path):
 
 
 def write(folder, rows):
+    """Write {name: content} into a folder; returns the paths."""
     for name, content in rows.items():
         (folder / name).write_text(content + "\n", encoding="utf-8")
     return [str(folder / name) for name in rows]
 
 
+def numbered_rows(n):
+    """n rows of prompt and completion: "7?" is answered with "7"."""
+    return "\n".join(json.dumps({"prompt": f"{i}?", "completion": f"{i}"}) for i in range(n))
+
+
 def run(base, folder, files, *flags):
-    train.main(["--base", base, "--out", str(folder / "run"), "--device", "cpu", "--steps", "3", *flags,
-                "--data", *files])
+    """Train three steps; returns the run folder."""
+    train.main(["--base", base, "--out", str(folder / "run"), "--device", "cpu", "--steps", "3",
+                *flags, "--data", *files])
     return folder / "run"
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
 def test_every_format_trains_in_one_run(base, tmp_path, capsys):
@@ -52,35 +69,37 @@ def test_every_format_trains_in_one_run(base, tmp_path, capsys):
     assert "exact match" in shown and "before" in shown and "after" in shown
     assert {path.name for path in folder.iterdir()} == {
         "model.pt", "state.pt", "log.jsonl", "training.png", "report.md", "results.json"}
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    log = read_log(folder)
     assert [row["step"] for row in log] == [1, 2, 3] and all(row["targets"] > 0 for row in log)
     report = (folder / "report.md").read_text(encoding="utf-8")
     assert "training.png" in report and "c?" in report
 
 
-def test_the_base_file_is_not_touched_and_the_model_is_changed(base, tmp_path):
-    original, before = open(base, "rb").read(), load_model(base)[0]
+def test_the_base_file_stays_the_same_and_the_model_is_changed(base, tmp_path):
+    original, before = Path(base).read_bytes(), load_model(base)[0]
     folder = run(base, tmp_path, write(tmp_path, ROWS))
-    assert open(base, "rb").read() == original
+    assert Path(base).read_bytes() == original
     after, tokenizer = load_model(folder)
     assert tokenizer.to_dict() == TOKENIZER.to_dict()
     assert any(not torch.equal(p, q) for p, q in zip(before.parameters(), after.parameters()))
 
 
-def test_your_own_rows_are_partly_kept_back_to_evaluate_on(base, tmp_path, capsys):
-    rows = "\n".join(json.dumps({"prompt": f"{n}?", "completion": f"{n}"}) for n in range(100))
-    folder = run(base, tmp_path, write(tmp_path, {"own.jsonl": rows}))
+def test_some_of_your_own_rows_are_held_out_to_evaluate_on(base, tmp_path, capsys):
+    folder = run(base, tmp_path, write(tmp_path, {"own.jsonl": numbered_rows(100)}))
     shown = capsys.readouterr().out
-    assert "held 5 of 100 rows out" in shown and "95 conversations" in shown and "held_out" in shown
-    assert json.loads((folder / "results.json").read_text())["after"]["counts"][0][::3] == ["held_out", 5]
+    assert "held 5 of 100 rows out" in shown and "95 conversations" in shown
+    assert "held_out" in shown
+    split, _, _, n = results_of(folder)["after"]["counts"][0]
+    assert (split, n) == ("held_out", 5)
 
 
-@pytest.mark.parametrize("flags", [["--pack"], ["--accumulate", "4"], ["--pack", "--accumulate", "3"]])
+@pytest.mark.parametrize("flags", [
+    ["--pack"], ["--accumulate", "4"], ["--pack", "--accumulate", "3"]])
 def test_packing_and_accumulating_change_nothing_but_rounding(base, tmp_path, flags):
     files = write(tmp_path, ROWS)
-    plain, other = (run(base, folder, files, *more) for folder, more in (
-        (tmp_path / "a", []), (tmp_path / "b", flags)))
-    for p, q in zip(load_model(plain)[0].parameters(), load_model(other)[0].parameters()):
+    plain, _ = load_model(run(base, tmp_path / "a", files))
+    other, _ = load_model(run(base, tmp_path / "b", files, *flags))
+    for p, q in zip(plain.parameters(), other.parameters()):
         torch.testing.assert_close(p, q, atol=1e-4, rtol=0)
 
 
@@ -95,11 +114,11 @@ def test_bfloat16_trains_on_a_cpu(base, tmp_path):
     (["--resume", "--out", "nowhere"], "does not exist"),
     (["--device", "cuda:99"], "try --device cpu"),
 ])
-def test_what_is_not_there_is_named(base, tmp_path, flags, message):
+def test_a_missing_file_folder_or_device_is_named(base, tmp_path, flags, message):
     files = write(tmp_path, ROWS)
-    arguments = ["--base", base, "--out", str(tmp_path / "run"), "--steps", "1", "--data", *files, *flags]
+    usual = ["--base", base, "--out", str(tmp_path / "run"), "--steps", "1", "--data", *files]
     with pytest.raises(SystemExit, match=re.escape(message)):
-        train.main(arguments)
+        train.main([*usual, *flags])
 
 
 def test_a_bad_row_stops_before_training_or_is_skipped_and_counted(base, tmp_path, capsys):
@@ -112,16 +131,23 @@ def test_a_bad_row_stops_before_training_or_is_skipped_and_counted(base, tmp_pat
     assert "skipped 1 bad rows" in capsys.readouterr().out
 
 
-def test_what_does_not_fit_the_context_is_said(base, tmp_path, capsys):
-    rows = [[("u" * 20, "a" * 10), ("u" * 20, "a" * 30)], [("u" * 80, "a")], [("u", "a")]]
-    lines = [json.dumps({"messages": [{"role": role, "content": text} for pair in row
-                                      for role, text in zip(("user", "assistant"), pair)]}) for row in rows]
-    run(base, tmp_path, write(tmp_path, {"long.jsonl": "\n".join(lines)}))
+def conversation_row(*texts):
+    """A row of messages, in turn by the user and by the assistant."""
+    roles = itertools.cycle(("user", "assistant"))
+    return json.dumps({"messages": [
+        {"role": role, "content": text} for role, text in zip(roles, texts)]})
+
+
+def test_conversations_that_do_not_fit_the_context_are_counted(base, tmp_path, capsys):
+    first_turn_fits = conversation_row("u" * 20, "a" * 10, "u" * 20, "a" * 30)
+    nothing_fits = conversation_row("u" * 80, "a")
+    rows = "\n".join([first_turn_fits, nothing_fits, conversation_row("u", "a")])
+    run(base, tmp_path, write(tmp_path, {"long.jsonl": rows}))
     shown = capsys.readouterr().out
     assert "1 conversations are longer than the context" in shown and "long.jsonl:1" in shown
     assert "1 conversations are left out" in shown and "long.jsonl:2" in shown
     with pytest.raises(SystemExit, match="nothing is left to train on"):
-        run(base, tmp_path / "again", write(tmp_path, {"long.jsonl": lines[1]}))
+        run(base, tmp_path / "again", write(tmp_path, {"long.jsonl": nothing_fits}))
 
 
 def test_steps_and_epochs_together_are_refused(capsys):
@@ -131,54 +157,62 @@ def test_steps_and_epochs_together_are_refused(capsys):
 
 
 @pytest.mark.parametrize("rows, epochs, steps", [(10, 3, 3), (33, 3, 6), (64, 2, 4), (64, 0.5, 1)])
-def test_an_epoch_is_a_whole_pass_however_few_the_rows(base, tmp_path, capsys, rows, epochs, steps):
-    lines = "\n".join(json.dumps({"prompt": f"{n}?", "completion": f"{n}"}) for n in range(rows))
-    file, = write(tmp_path, {"own.jsonl": lines})
-    train.main(["--base", base, "--out", str(tmp_path / "run"), "--epochs", str(epochs), "--data", file, "--eval", file,
-                "--device", "cpu"])
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert len(log) == steps and f"{rows} conversations, {steps} steps" in capsys.readouterr().out
+def test_an_epoch_is_a_whole_pass_over_the_rows(base, tmp_path, capsys, rows, epochs, steps):
+    file, = write(tmp_path, {"own.jsonl": numbered_rows(rows)})
+    train.main(["--base", base, "--out", str(tmp_path / "run"), "--epochs", str(epochs),
+                "--data", file, "--eval", file, "--device", "cpu"])
+    log = read_log(tmp_path / "run")
+    assert len(log) == steps
+    assert f"{rows} conversations, {steps} steps" in capsys.readouterr().out
     if epochs >= 1:
-        assert sum(row["targets"] for row in log) == epochs * sum(len(f"{n}") + 1 for n in range(rows))
+        targets_of_an_epoch = sum(len(f"{n}") + 1 for n in range(rows))
+        assert sum(row["targets"] for row in log) == epochs * targets_of_an_epoch
 
 
 def test_the_report_holds_answers_of_several_lines(base, tmp_path):
-    file, = write(tmp_path, {"eval.jsonl": json.dumps({"prompt": "a|b\nc", "completion": "first\nsecond | third"})})
-    report = (run(base, tmp_path, [file], "--eval", file) / "report.md").read_text(encoding="utf-8")
+    asked = {"prompt": "a|b\nc", "completion": "first\nsecond | third"}
+    file, = write(tmp_path, {"eval.jsonl": json.dumps(asked)})
+    folder = run(base, tmp_path, [file], "--eval", file)
+    report = (folder / "report.md").read_text(encoding="utf-8")
     row, = [line for line in report.splitlines() if "first" in line]
-    assert row.startswith("| a\\|b / c | first / second \\| third | ") and len(re.findall(r"(?<!\\)\|", row)) == 5
+    assert row.startswith("| a\\|b / c | first / second \\| third | ")
+    assert len(re.findall(r"(?<!\\)\|", row)) == 5
 
 
 def test_texts_are_evaluated_by_their_loss_alone(base, tmp_path, capsys):
     file, = write(tmp_path, {"text.jsonl": ROWS["text.jsonl"]})
     folder = run(base, tmp_path, [file], "--eval", file)
-    shown, after = capsys.readouterr().out, json.loads((folder / "results.json").read_text())["after"]
-    assert "exact match" not in shown and re.search(r"^all +\d+\.\d{3} -> \d+\.\d{3}$", shown, re.MULTILINE)
+    shown, after = capsys.readouterr().out, results_of(folder)["after"]
+    assert "exact match" not in shown
+    assert re.search(r"^all +\d+\.\d{3} -> \d+\.\d{3}$", shown, re.MULTILINE)
     assert after["counts"] == [] and after["loss"]["all"] > 1
 
 
 def test_bad_rows_to_evaluate_on_are_counted(base, tmp_path, capsys):
-    good, bad = write(tmp_path, {"good.jsonl": ROWS["pairs.jsonl"], "bad.jsonl": ROWS["pairs.jsonl"] + '\n{"x": 1}'})
+    row = ROWS["pairs.jsonl"]
+    good, bad = write(tmp_path, {"good.jsonl": row, "bad.jsonl": row + '\n{"x": 1}'})
     run(base, tmp_path, [good], "--eval", bad, "--skip-bad")
     assert "skipped 1 bad rows" in capsys.readouterr().out
 
 
-def test_going_on_with_other_questions_is_refused(base, tmp_path):
-    data, asked = write(tmp_path, {"data.jsonl": ROWS["pairs.jsonl"], "asked.jsonl": ROWS["messages.jsonl"]})
+def test_a_run_whose_evaluation_rows_have_changed_is_not_resumed(base, tmp_path):
+    data, asked = write(
+        tmp_path, {"data.jsonl": ROWS["pairs.jsonl"], "asked.jsonl": ROWS["messages.jsonl"]})
     folder = run(base, tmp_path, [data], "--eval", asked)
     (folder / "model.pt").unlink()
     write(tmp_path, {"asked.jsonl": ROWS["sharegpt.jsonl"]})
-    with pytest.raises(SystemExit, match="base, tokenizer or data differ from those that the run in"):
+    message = "base, tokenizer or data differ from those that the run in"
+    with pytest.raises(SystemExit, match=message):
         train.main(["--resume", "--out", str(folder), "--device", "cpu"])
 
 
-def test_a_file_is_no_run_folder(base, tmp_path):
+def test_a_file_is_refused_as_a_run_folder(base, tmp_path):
     data, = write(tmp_path, {"data.jsonl": ROWS["pairs.jsonl"]})
     with pytest.raises(SystemExit, match="is a file; name a folder"):
         train.main(["--base", base, "--out", data, "--data", data, "--device", "cpu"])
 
 
-def test_the_runs_number_themselves(base, tmp_path, monkeypatch):
+def test_runs_without_a_given_folder_are_numbered(base, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "RUNS", tmp_path / "checkpoints")
     files = write(tmp_path, ROWS)
     for number in (1, 2):
@@ -187,9 +221,10 @@ def test_the_runs_number_themselves(base, tmp_path, monkeypatch):
 
 
 def test_tuning_is_the_same_every_time_and_follows_the_seed(base):
-    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
-    examples = [render(Conversation.from_messages(turns[:1] + [{**turns[1], "content": "y" * n}]), TOKENIZER)
-                for n in range(1, 40)]
+    conversations = [
+        Conversation.from_messages([USER, {"role": "assistant", "content": "y" * n}])
+        for n in range(1, 40)]
+    examples = [render(conversation, TOKENIZER) for conversation in conversations]
 
     def losses(seed):
         model, _ = load_model(base)
@@ -199,22 +234,19 @@ def test_tuning_is_the_same_every_time_and_follows_the_seed(base):
 
 
 def test_documents_of_plain_text_are_cut_and_never_lost():
-    record = read_records_of({"text": "abcdefgh" * 40})
+    record = parse_row({"text": "abcdefgh" * 40})
     examples, notes = prepare([record], TOKENIZER, 64)
-    assert not notes and sum(sum(example.loss_mask) for example in examples) == 8 * 40 + 1
+    assert not notes
+    assert sum(sum(example.loss_mask) for example in examples) == 8 * 40 + 1
 
 
-def read_records_of(row):
-    from minisft.records import parse_row
-    return parse_row(row)
-
-
-def test_the_default_run_turns_a_base_that_continues_into_one_that_follows(tmp_path):
+def test_the_default_run_teaches_the_base_to_follow_instructions(tmp_path):
     train.main(["--out", str(tmp_path / "run"), "--device", "cpu"])
-    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    results = results_of(tmp_path / "run")
 
     def share(when, split):
-        (right, n), = [count[2:] for count in results[when]["counts"] if count[:2] == [split, "all"]]
+        counts = {(row[0], row[1]): row[2:] for row in results[when]["counts"]}
+        right, n = counts[split, "all"]
         assert n >= 500
         return right / n
 
@@ -222,5 +254,6 @@ def test_the_default_run_turns_a_base_that_continues_into_one_that_follows(tmp_p
         assert share("before", split) < 0.05
     assert share("after", "new_passage") >= 0.95
     model, tokenizer = load_model(tmp_path / "run")
-    records, _ = read_records(train.TEST_FILES[:1])
-    assert split_shares(answer_all(model, tokenizer, records))["new_passage"] == share("after", "new_passage")
+    records, _ = read_records(TEST_FILES[:1])
+    answers = answer_all(model, tokenizer, records)
+    assert split_shares(answers)["new_passage"] == share("after", "new_passage")

@@ -1,10 +1,10 @@
-"""Adapters: a small bottleneck network after each sub-layer, before its result is added to the stream.
+"""Adapters: a small bottleneck network after each sub-layer, before the residual add.
 
     z <- z + gelu(z W_d + b_d) W_u + b_u        W_d (C, m), W_u (m, C)        then   x + z
 
 In every block one adapter follows the attention's projection and one the feed-forward layer's. W_d
-and W_u start with std 1e-3, b_d and b_u at zero, so that an adapter changes almost nothing at first.
-The LayerNorms can be trained along with them, as the authors do.
+and W_u start with std 1e-3, b_d and b_u at zero, so that an adapter changes almost nothing at
+first. The LayerNorms can be trained along with them, as the authors do.
 
 In GPT-2 the LayerNorm stands before a sub-layer, and not after the residual add as in the authors'
 BERT. The adapter's place is the same, at the end of the sub-layer.
@@ -27,7 +27,7 @@ SUBLAYER_ENDS = ("attn.c_proj", "mlp.c_proj")
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """bottleneck: m, the width; layer_norms: train them too; targets: the layers that adapters follow."""
+    """bottleneck: m, the width; layer_norms: train them too; targets: the layers they follow."""
 
     lr: ClassVar[float] = 0.01  # default of the highest learning rate
     bottleneck: int = 16

@@ -23,7 +23,7 @@ DELTA = "minisft delta 1"
 
 
 def base_fingerprint(model):
-    """A short name of exactly these sizes and weights; of a model with a method, those of its base."""
+    """A short name of exactly these sizes and weights, those of the base if a method was added."""
     digest, added = sha256(), delta(model)
     base = model.base if hasattr(model, "base") else model
     digest.update(repr(base.config).encode())

@@ -24,7 +24,8 @@ from minisft.peft.prefix import Prefix, PrefixConfig
 from minisft.peft.prompt import Prompt, PromptConfig
 from minisft.peft.virtual import Virtual
 
-METHODS = {"lora": LoRAConfig, "adapter": AdapterConfig, "prefix": PrefixConfig, "prompt": PromptConfig}
+METHODS = {"lora": LoRAConfig, "adapter": AdapterConfig, "prefix": PrefixConfig,
+           "prompt": PromptConfig}
 WRAPPERS = (LoRALinear, Adapted, TunedLayerNorm)
 
 
@@ -130,7 +131,8 @@ def merge(model):
     """
     if is_merged(model):
         raise ValueError("this model is merged already; a second merge would add its change twice")
-    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, LoRALinear)]
+    layers = [(name, layer) for name, layer in model.named_modules()
+              if isinstance(layer, LoRALinear)]
     if not layers:
         raise ValueError("there is nothing to merge: only LoRA changes weights, and this model has "
                          "none")

@@ -6,11 +6,12 @@ LINEAR_LAYERS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
 
 def check_targets(targets):
-    """ValueError unless each is a linear layer of every block (attn.c_attn) or of one (h.0.attn.c_attn)."""
+    """ValueError unless each names linear layers: attn.c_attn, or in one block h.0.attn.c_attn."""
     known = rf"(h\.\d+\.)?({'|'.join(LINEAR_LAYERS)})"
     if not targets or not all(re.fullmatch(known, target) for target in targets):
-        raise ValueError(f"targets must be some of {', '.join(LINEAR_LAYERS)}, of all blocks, or of "
-                         f"one, as in h.0.{LINEAR_LAYERS[0]}; got {', '.join(targets) or 'none'}")
+        raise ValueError(f"targets must be some of {', '.join(LINEAR_LAYERS)}, of all blocks, or "
+                         f"of one, as in h.0.{LINEAR_LAYERS[0]}; "
+                         f"got {', '.join(targets) or 'none'}")
 
 
 def wrap_layers(model, ends, wrap):

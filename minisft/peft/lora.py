@@ -3,9 +3,10 @@
     h = W_0 x + (alpha / r) B A x        W_0 (out, in) frozen;  A (r, in), B (out, r) trained
 
 B is zero at the start, so nothing has changed yet. A starts uniform in +-1 / sqrt(in), as in the
-authors' code. The paper writes dW = B A. The notes write dW = A B^T with both matrices [H, R] and no
-scale: their A is the paper's B, their B^T the paper's A, and the scale is 1. With sqrt_r the scale
-is alpha / sqrt(r), so that the size of the change depends less on the rank (Kalajdzievski 2023).
+authors' code. The paper writes dW = B A. The notes write dW = A B^T with both matrices [H, R] and
+no scale: their A is the paper's B, their B^T the paper's A, and the scale is 1. With sqrt_r the
+scale is alpha / sqrt(r), so that the size of the change depends less on the rank (Kalajdzievski
+2023).
 
 Source: Hu et al. 2021 (LoRA), section 4.1. Notes: 低秩适配 (low-rank adaptation).
 """
@@ -24,7 +25,7 @@ from minisft.peft.layers import LINEAR_LAYERS, check_targets, wrap_layers
 
 @dataclass(frozen=True)
 class LoRAConfig:
-    """targets: ends of the names of linear layers; r: rank; alpha: scale, see above; dropout: on A's input."""
+    """targets: ends of names of linear layers; r: rank; alpha: see above; dropout: on A's input."""
 
     lr: ClassVar[float] = 0.005  # default of the highest learning rate
     targets: tuple = LINEAR_LAYERS

@@ -1,6 +1,7 @@
 """Prefix tuning: P trainable keys and values in every layer, in front of those of the tokens.
 
-    head_l = softmax(q [P_K ; K]^T / sqrt(D)) [P_V ; V]        P_K, P_V (P, D) for each head of each layer l
+    head_l = softmax(q [P_K ; K]^T / sqrt(D)) [P_V ; V] P_K, P_V (P, D) for each head of each layer
+    l
 
 The authors train them through a network, which is dropped afterwards:
 

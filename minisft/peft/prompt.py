@@ -18,7 +18,7 @@ from minisft.peft.virtual import Virtual
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """P: length; start: "random", "vocabulary" (rows of random tokens), or "text" (those of `text`)."""
+    """P: length; start: "random", "vocabulary" (rows of random tokens) or "text" (of `text`)."""
 
     lr: ClassVar[float] = 0.1  # default of the highest learning rate
     P: int = 20

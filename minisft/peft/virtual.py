@@ -1,4 +1,4 @@
-"""Virtual tokens: P positions before the first token, which prefix and prompt tuning have in common.
+"""Virtual tokens: P positions before the first token, in prefix and in prompt tuning.
 
 Real tokens take positions P, P+1, ... Every token sees all P virtual ones, in packed rows too, so
 the context is P tokens shorter. The method says what stands at the virtual positions: keys and

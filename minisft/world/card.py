@@ -1,4 +1,4 @@
-"""The card of a base model: how it was made, how well it predicts, recalls, and learns from examples."""
+"""The card of a base model: how it was made, and how well it predicts, recalls and learns."""
 
 import json
 import platform

@@ -26,6 +26,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from minisft.shipped import TEST_SPLITS
 from minisft.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
 from minisft.world import oracle
 from minisft.world.dialogue import DIALOGUES
@@ -75,8 +76,6 @@ SPLITS = {
     "new_skill": Split(NEW_SKILLS, held_out=None),
     "control": Split(CONTROL, held_out=None),
 }
-TEST_SPLITS = tuple(SPLITS)[1:]
-CHANCE = {"control": 0.5}  # of two choices
 
 # Rows of each task. A task that has fewer different instructions gives all it has. Of the about 200
 # instructions about opposites, 150 are used here, so that some are left for the tests.

@@ -7,8 +7,9 @@ from statistics import mean
 from minisft import plots
 from minisft.checkpoint import write_atomically
 from minisft.conversation import Conversation, render
+from minisft.shipped import TEST_SPLITS
 from minisft.world import oracle
-from minisft.world.corpus import TEST_SPLITS, find_leaks, read_rows, user_turns
+from minisft.world.corpus import find_leaks, read_rows, user_turns
 from minisft.world.dialogue import DIALOGUES
 
 EXAMPLES = 10

@@ -4,7 +4,7 @@
     systematic   the last content word is replaced by the next of its class: always the same mistake
     truncated    the answer breaks off
     off_topic    the answer belongs to another instruction
-    duplicate    the row stands twice
+    duplicate    the row occurs twice
 
 A content word is a name, a value, an attribute, an adjective or a number. All kinds of noise but
 `duplicate` make answers that the oracle refuses. A noisy row names its kind in the key `noise`.

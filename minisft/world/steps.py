@@ -165,7 +165,7 @@ def _solve_chain(slots):
 
 
 def _draw_running_sum(rng, scope):
-    """Each step is a sum of two numbers from 1 to 10, which prose tells, and which `scope` knows."""
+    """Each step is a sum of two numbers from 1 to 10 that prose tells and that `scope` knows."""
     steps = scope.amount(rng, 2, 3)
     while True:
         start = total = rng.randint(1, 10)

@@ -159,7 +159,7 @@ def test_padding_is_known_by_position_and_never_by_token_id():
     assert packed.loss_mask.sum() == batch.loss_mask.sum() == 5
 
 
-def test_the_end_of_every_answer_is_supervised_not_only_of_the_last():
+def test_the_end_of_every_answer_is_supervised():
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
                 {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]
     batch = pad([render(Conversation.from_messages(messages), BYTES)])

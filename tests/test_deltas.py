@@ -188,11 +188,11 @@ def tuned_or_plain(config):
     return tuned(config) if config else small_model()
 
 
-def check_untouched(model, load):
-    """load() must leave every module, flag, number and output of a model as it is."""
+def check_untouched(model, call):
+    """call() must leave every module, flag, number and output of a model as it is."""
     ids = random_ids(2, 5, vocab_size=200)
     before, numbers, expected = everything_about(model), snapshot(model), model(ids)
-    load()
+    call()
     assert everything_about(model) == before
     assert difference(snapshot(model), numbers) == 0
     assert torch.equal(model(ids), expected)

@@ -197,7 +197,7 @@ def test_a_device_that_cannot_be_used_is_refused_with_one_that_can(device):
         main(["--model", BASE, "--device", device])
 
 
-def test_perplexity_is_the_exponential_however_large():
+def test_perplexity_is_the_exponential_of_the_loss_however_large():
     assert perplexity(0) == 1
     assert perplexity(math.log(7)) == pytest.approx(7)
     assert perplexity(1e4) == math.inf

@@ -102,6 +102,7 @@ def run_py(*arguments):
 def test_the_course_page_is_what_the_results_say():
     page = ROOT / "lessons" / "README.md"
     before = page.read_bytes()
+    assert runpy.run_path(str(ROOT / "lessons" / "run.py"))["page"]().encode() == before
     done = run_py("00", "--fast")
     assert done.returncode == 0 and "== 00_one_conversation: done" in done.stdout
     assert page.read_bytes() == before

@@ -296,7 +296,7 @@ def test_dropout_acts_in_each_of_gpt2s_four_places(place, monkeypatch):
         assert 0.3 < (part(x) == 0).double().mean() < 0.7
 
 
-@pytest.mark.parametrize("wrong, said", [
+@pytest.mark.parametrize("wrong, message", [
     ({"vocab_size": 0}, "vocab_size must be at least 1, got 0"),
     ({"block_size": -1}, "block_size must be at least 1, got -1"),
     ({"n_layer": 0}, "n_layer must be at least 1"),
@@ -307,9 +307,9 @@ def test_dropout_acts_in_each_of_gpt2s_four_places(place, monkeypatch):
     ({"dropout": -0.1}, "dropout must be at least 0"),
     ({"dropout": math.nan}, "dropout must be at least 0"),
 ])
-def test_an_impossible_config_is_refused(wrong, said):
+def test_an_impossible_config_is_refused(wrong, message):
     sizes = {"vocab_size": 19, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 8}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         GPTConfig(**{**sizes, **wrong})
 
 

@@ -162,7 +162,7 @@ def test_a_nan_loss_stops_the_run_and_the_last_saved_state_is_kept(prepared, tmp
     assert outcome(tmp_path / "run") == prepared.never_killed.outcome
 
 
-def test_a_far_too_high_learning_rate_stops_with_advice_and_the_saved_weights_are_good(
+def test_a_far_too_high_learning_rate_stops_with_advice_and_keeps_good_weights(
         prepared, tmp_path, run):
     status, printed = run("--lr", "1e30")
     assert status == 1 and "the loss is nan" in printed and "with a smaller --lr" in printed

@@ -345,7 +345,7 @@ def test_two_hops_cannot_be_answered_without_the_question():
         links = re.findall(r"The (?:friend|neighbor|cousin|boss) of \w+ is \w+\.", turn)
         assert used in links and len(links) == 2
         first_is_right += links[0] == used
-    assert 0.4 < first_is_right / len(rows) < 0.6, "to take always the first link is a mere guess"
+    assert 0.4 < first_is_right / len(rows) < 0.6, "always taking the first link is only a guess"
 
 
 def test_plurals_worked_by_hand():
@@ -456,7 +456,7 @@ def test_portraits_tell_every_fact_and_then_any_of_them_again():
         told = values_told(prose.portrait(rng))
         repeated += any(a == b for a, b in zip(told, told[1:]))
         assert len(told) >= 2 * len(set(told))
-    assert repeated > 100, "if no fact came twice in a row, a model would learn to avoid the last one"
+    assert repeated > 100, "a fact may come twice in a row; else a model learns to avoid the last"
 
 
 def test_retold_facts_come_twice_the_second_time_in_any_order():

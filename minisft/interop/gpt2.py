@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from minisft.interop.gpt2_tokenizer import from_tokenizer_json, from_vocabulary, tokenizer_json
+from minisft.layers import Embedding
 from minisft.model import GPT, GPTConfig
 from minisft.peft.inject import has_peft, is_merged
 from minisft.start import spread_rows
@@ -156,7 +157,7 @@ def grow_embedding(model, vocab_size):
     rows = len(old)
     if vocab_size < rows:
         raise ValueError(f"the vocabulary has {vocab_size} tokens, the model {rows}")
-    grown = torch.nn.Embedding(vocab_size, old.shape[1])
+    grown = Embedding(vocab_size, old.shape[1])
     grown.weight[:rows] = old
     grown.weight[rows:] = old.mean(0)
     model.wte = grown

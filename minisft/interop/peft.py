@@ -42,7 +42,7 @@ UNDERSTOOD = {
     "tokenizer_name_or_path", "use_rslora",
 }
 # These settings are accepted with these values only.
-PLAIN = {"bias": "none", "init_lora_weights": (True, False, None, "gaussian")}
+PLAIN = {"bias": ("none",), "init_lora_weights": (True, False, None, "gaussian")}
 
 
 def is_peft(folder):

@@ -132,7 +132,7 @@ def arms(path, panels, label, limits=(0, 1)):
     """
     with plt.rc_context(STYLE):
         height = 1.5 + 0.42 * max(map(len, panels.values()))
-        figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), height),
+        figure, axes = plt.subplots(1, len(panels), figsize=(max(8.5, 5.6 * len(panels)), height),
                                     squeeze=False, layout="constrained")
         for panel, (title, each) in zip(axes[0], panels.items()):
             for i, (value, low, high) in enumerate(each.values()):

@@ -287,7 +287,7 @@ def test_an_infinite_loss_with_finite_gradients_raises_an_error_too(monkeypatch)
     impossible = torch.arange(19) == 3
     monkeypatch.setattr(model, "head", lambda x: head(x).masked_fill(impossible, -math.inf))
     batch = pad([Rendered([1, 2, 3], [0, 1, 1])])  # the target 3 has a loss of -log 0
-    with pytest.raises(NonFiniteLoss, match=r"step 1: the loss is inf and its gradient's norm \d"):
+    with pytest.raises(NonFiniteLoss, match=r"step 1: the loss is inf, its gradient's norm \d"):
         list(train_steps(model, [[batch]], adamw(model), lambda step: 0.05))
     assert difference(snapshot(model), before) == 0
 

@@ -156,10 +156,10 @@ plots.probabilities(
 
 # %% [markdown]
 # After one update on one conversation the loss for each target has fallen from 9.0 to 5.2
-# ([figure](results/00_one_conversation.png)). Nearly all words have become likelier; "help" has
-# not, because a step moves all weights at once, and not every word gains from it. Instruction
-# tuning is this, some hundred times, with 32 conversations in each step (lesson 03). On which
-# tokens the mask should be 1 is the question of lesson 02.
+# ([figure](results/00_one_conversation.png)). Nearly all words have become likelier; "I" and
+# "help" have not, because a step moves all weights at once, and not every word gains from it.
+# Instruction tuning is this, some hundred times, with 32 conversations in each step (lesson 03).
+# On which tokens the mask should be 1 is the question of lesson 02.
 #
 # **Exercise** (easy, 10 minutes). Set `loss_mask` to 1 for the words of the *user* instead, and
 # run the cells again. Which probabilities rise now, and what would a model learn from many such

@@ -105,6 +105,8 @@ numbers = lesson.run(experiment)
 
 # %% [markdown]
 # ## Figure
+# **The published figure is of an older run**: 256 steps at a rate of 1e-3 (two thirds of a pass),
+# and one seed from random weights.
 
 # %%
 before, gains = numbers["before"], numbers["gains"]
@@ -124,9 +126,9 @@ UNSEEN = {"new_item": "words and sums that no question asked for",
           "new_attribute": "attributes that were never tuned on",
           "new_composition": "two operations never asked for together",
           "new_skill": "skills that were never tuned on"}
-CLAIMS = [Claim("tuning unlocks the tasks that it shows, on new passages", gains["new_passage"],
-                least=0),
-          *(Claim(f"it unlocks what it does not show: {what}", gains[split], least=0)
+CLAIMS = [Claim("tuning unlocks the tasks that it shows, on new passages (any gain)",
+                gains["new_passage"], least=0),
+          *(Claim(f"it unlocks what it does not show: {what} (any gain)", gains[split], least=0)
             for split, what in UNSEEN.items())]
 ANY = float("inf")
 EXPECTED = {"new_passage": (0.95, ANY), "new_item": (0.3, 0.9), "new_wording": (0.6, 0.95),
@@ -146,26 +148,25 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # - **Holds**: tasks asked for in new words rise to 33%.
 # - **Holds**: asked as users type, 32%.
 # - **Holds**: attributes that were never tuned on rise to 64%.
-# - **Holds**: two operations that were never asked for together rise to 4%. That is very little,
-#   though each was asked for with others: what is tuned is the pair, more than its parts.
+# - **Holds**: two operations that were never asked for together rise to 4%: a gain, but a very
+#   small one, though each was asked for with others.
 # - **Holds**: skills that were never tuned on rise to 12%.
 #
-# So tuning reaches beyond what it shows, and not evenly: far for new content, little for new
-# words, hardly at all for new combinations. The control, which nobody can know, stays at 52%,
-# where guessing gives 50%. From random weights 3% of the new passages come out right after the
-# same steps.
+# So tuning reaches beyond what it shows, and not evenly. The control, which nobody can know,
+# stays at 52%, where guessing gives 50%. From random weights 3% of the new passages come out
+# right after the same steps.
 #
 # Of nine predictions three were wrong: new passages (95% or more), new wordings and new
 # compositions (too high). One is undecided: the interval of the control ends at 56%, and we had
 # predicted at most 55%.
 #
-# **Read with care.** These numbers are of 256 steps at a rate of 1e-3, before the lesson took the
-# default run (792 steps at 5e-4), whose values README shows: 98% on new passages, but 33% on new
-# attributes. So longer training at a lower rate brings more of what was shown and less of what
-# was not; which of the two, steps or rate, was not tried here. From random weights there was one
-# seed. The world is small and its answers are sentences that the prose contains: it shows the
-# mechanism (tuning brings out what pre-training laid down), not how large the effect is
-# elsewhere. Seeds vary the order of the data; there is one base.
+# **Read with care.** These numbers are of 256 steps at a rate of 1e-3. The default run (792 steps
+# at 5e-4), which the lesson takes now, has other values: README shows 98% on new passages, 33% on
+# new attributes and 30% on new compositions, in one run. Steps and rate differ at once, so which
+# of the two makes the difference was not tried. From random weights there was one seed. The world
+# is small and its answers are sentences that the prose contains: it shows the mechanism (tuning
+# brings out what pre-training laid down), not how large the effect is elsewhere. Seeds vary the
+# order of the data; there is one base.
 #
 # **What would change our mind.** Random weights that reach the tuned base on new passages at
 # equal steps.

@@ -115,6 +115,8 @@ numbers = lesson.run(experiment)
 
 # %% [markdown]
 # ## Figure
+# **The published figure is of an older run**: 80 steps, set by hand and not by the pilot, so that
+# full tuning is at the ceiling.
 
 # %%
 plots.arms(lesson.figure(), {

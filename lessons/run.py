@@ -9,17 +9,18 @@ The page tells what lessons/results holds, whatever was run.
 """
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import cpu_count
 from pathlib import Path
 
 sys.path += map(str, Path(__file__).resolve().parents)  # finds minisft
 
 from minisft.checkpoint import write_atomically
 from minisft.config import option, parse
+from minisft.experiment import cores
 from minisft.lesson import LessonConfig
 
 HERE = Path(__file__).resolve().parent
@@ -28,12 +29,15 @@ HEAD = """# The lessons
 
 Each lesson asks one question, tries it, and says what came out. A claim *holds* if all of its 95%
 interval lies within its bounds, it *fails* if all of it lies outside, and it is *undecided* if the
-interval crosses a bound. Effects are differences in exact match unless the claim says otherwise.
+interval crosses a bound. Points are percentage points of exact match: the first arm named, minus
+the one it is compared with. Minutes are those of the published run on two cores; today's code, with
+its pilot, may take up to 20.
 
 Run one with `python lessons/24_lora.py`, or several with `python lessons/run.py 02 24`. `--fast`
-shows the same code at work in seconds. What you run writes to `lessons/mine`; the published results
-below are only changed by `--publish`. Lessons are also notebooks: `pip install jupytext notebook`,
-then `jupytext --to ipynb lessons/24_lora.py`.
+shows the same code at work in seconds, and `--redraw` shows the published verdicts and figures
+without training. What you run writes to `lessons/mine`; the published results below are only
+changed by `--publish`. Lessons are also notebooks: `pip install jupytext notebook`, then
+`jupytext --to ipynb lessons/24_lora.py`.
 
 """
 FOOT = """
@@ -57,14 +61,14 @@ def title_and_question(path):
 
 def page():
     """The text of lessons/README.md, from the heads of the lessons and the published results."""
-    lines = ["| lesson | claim | verdict | effect [95% interval] | minutes | figure |",
-             "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| lesson | claim | verdict | measured [95% interval] | holds if | minutes | figure |",
+             "| --- | --- | --- | --- | --- | --- | --- |"]
     for path in LESSONS:
         title, question = title_and_question(path)
         results = HERE / "results" / f"{path.stem}.json"
         lesson, figure = f"[{title}]({path.name})", f"[figure](results/{path.stem}.png)"
         if not results.is_file():
-            lines.append(f"| {lesson} | {question} | no claim | | 0.1 | {figure} |")
+            lines.append(f"| {lesson} | {question} | no claim | | | 0.1 | {figure} |")
             continue
         found = json.loads(results.read_text(encoding="utf-8"))
         minutes = found["minutes"]
@@ -72,14 +76,16 @@ def page():
             if number:
                 lesson = figure = minutes = ""
             lines.append(f"| {lesson} | {claim['text']} ({claim['source']}) | "
-                         f"**{claim['outcome']}** | {claim['measured']} | {minutes} | {figure} |")
+                         f"**{claim['outcome']}** | {claim['measured']} | {claim['bounds']} | "
+                         f"{minutes} | {figure} |")
     return HEAD + "\n".join(lines) + "\n" + FOOT
 
 
 def run(path, flags):
-    """Run one lesson in a process of its own; returns its name, exit status and last lines."""
+    """Run one lesson in a process of its own; returns its name, exit status and what it printed."""
     done = subprocess.run([sys.executable, str(path), *flags], capture_output=True, text=True,
-                          encoding="utf-8", errors="replace")
+                          encoding="utf-8", errors="replace",
+                          env=os.environ | {"PYTHONIOENCODING": "utf-8"})
     return path.stem, done.returncode, (done.stdout if not done.returncode else done.stderr)
 
 
@@ -89,7 +95,7 @@ def chosen(numbers):
     unknown = [number for number in numbers if number not in known]
     if unknown:
         raise ValueError(f"there is no lesson {unknown[0]}; there are {', '.join(known)}")
-    return [known[number] for number in numbers] or LESSONS
+    return [known[number] for number in dict.fromkeys(numbers)] or LESSONS
 
 
 def main(argv=None):
@@ -99,8 +105,9 @@ def main(argv=None):
         paths = chosen(config.lessons)
     except ValueError as error:
         raise SystemExit(f"lessons/run.py: {error}") from None
-    at_once = min(len(paths), config.jobs or cpu_count() or 1)
-    jobs = config.jobs if at_once == 1 else 1  # several lessons at once have one process each
+    # Several lessons at once have one process each; published ones run alone, as times count.
+    at_once = 1 if config.publish else min(len(paths), config.jobs or cores())
+    jobs = config.jobs if at_once == 1 else 1
     flags = [f"--{name}" for name in ("fast", "publish", "redraw") if getattr(config, name)]
     flags += ["--jobs", str(jobs)] if jobs else []
     failed = []

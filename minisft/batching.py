@@ -137,9 +137,9 @@ def pad(examples):
 def pack_rows(lengths, block_size):
     """Lists of indices that share a row: the longest first, each to the emptiest row.
 
-    The number of rows is the one that leaves the fewest slots empty. Tried are all numbers from the
-    fewest that could hold the tokens to twice as many, which always do. For example, 32 examples of
-    40 tokens fill 8 rows of 160, while 6 rows of 240 would leave a ninth of the slots empty.
+    The number of rows is the one that leaves the fewest slots empty, of all from the smallest
+    possible number to twice that, which always suffices. For example, 32 examples of 40 tokens fill
+    8 rows of 160, while 6 rows of 240 would leave a ninth of the slots empty.
     ValueError if a length exceeds block_size.
     """
     if max(lengths) > block_size:

@@ -6,8 +6,8 @@
 
 The pilot fixes what the report must not choose. It takes the number of steps for which the
 reference arm answers about 80% correctly, because an effect cannot be seen at the floor or at the
-ceiling; as many seeds as it takes to see the smallest effect that matters; and for each arm the
-learning rate that did best.
+ceiling; about as many seeds as it takes to see the smallest effect that matters, between 5 and 12;
+and for each arm the learning rate that did best.
 
 Every run has a process of one thread. Two trainings of a small model side by side on one thread
 each get more done than one after the other on two threads, and the numbers do not depend on how
@@ -35,6 +35,7 @@ from minisft.train import tune
 PILOT_SEED = 100  # the report uses seeds 0, 1, 2, ...
 TARGET, FLOOR, CEILING = 0.8, 0.6, 0.95  # of the reference arm's share of correct answers
 LEAST_SEEDS, MOST_SEEDS = 5, 12
+MOST_PROCESSES = 61  # more than Windows can wait for
 
 
 # Side by side
@@ -67,16 +68,24 @@ def hidden_main():
 def process_context(function, arguments):
     """How to start processes that can call this function, or None where that cannot be done.
 
-    On Linux a process begins as a copy of this one, so it has everything. Elsewhere it begins
-    empty: what it needs must be importable, which nothing in a script or notebook is.
+    On Linux a process begins as a copy of this one, so it has everything; not so with CUDA, which
+    no copy can use. Elsewhere a process begins empty: what it needs must be importable, which
+    nothing in a script or notebook is.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not torch.cuda.is_available():
         return get_context("fork")
     try:
         pickled = pickle.dumps((function, arguments))
     except (pickle.PicklingError, AttributeError, TypeError):
         return None
     return None if b"__main__" in pickled else get_context("spawn")
+
+
+def cores():
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _begin(function, arguments):
@@ -98,8 +107,10 @@ def side_by_side(function, arguments, processes=None, label="runs"):
     started (see `process_context`) the calls are made one after the other, with the same results.
     """
     arguments = [tuple(given) for given in arguments]
-    processes = min(processes or os.cpu_count() or 1, len(arguments))
+    processes = min(processes or cores(), len(arguments), MOST_PROCESSES)
     context = process_context(function, arguments) if processes > 1 else None
+    if processes > 1 and context is None:
+        print(f"{label}: one after the other, as what they need stands in a script or notebook")
     with tqdm(total=len(arguments), desc=label, unit="run", dynamic_ncols=True) as bar:
         if context is None:
             results = []
@@ -194,8 +205,10 @@ def pilot(arm, candidates, effect, processes=None):
         "shares"    {steps: share at the best rate}; "in_range": whether it lies in 60% to 95%
         "spread"    standard deviation of a difference of two arms, from that of three seeds: two
                     arms that have only the data in common differ by sqrt(2) times one arm's spread
-        "needed"    seeds that it takes to see the effect, None for more than 30
+        "needed"    about how many seeds it takes to see the effect, None for more than 30
         "seeds"     seeds to run: as many, but at least 5 and at most 12
+    and prints the main ones. The spread is that of three seeds, and how much the result depends on
+    the questions is not in it: "needed" is a guide, not a promise.
     """
     runs = [(arm, rate, PILOT_SEED, steps) for steps in candidates for rate in arm.rates]
     found = dict(zip(runs, side_by_side(validate, runs, processes, "pilot: steps")))
@@ -208,9 +221,13 @@ def pilot(arm, candidates, effect, processes=None):
     runs = [(arm, rate, PILOT_SEED + seed, steps) for seed in range(3)]
     spread = 2 ** 0.5 * stdev(side_by_side(validate, runs, processes, "pilot: seeds"))
     needed = seeds_needed(spread, effect)
-    return {"steps": steps, "rate": rate, "shares": shares,
-            "in_range": FLOOR <= shares[steps] <= CEILING, "spread": spread, "effect": effect,
-            "needed": needed, "seeds": min(max(needed or MOST_SEEDS, LEAST_SEEDS), MOST_SEEDS)}
+    seeds = min(max(needed or MOST_SEEDS, LEAST_SEEDS), MOST_SEEDS)
+    in_range = FLOOR <= shares[steps] <= CEILING
+    print(f"pilot: {steps} steps, where the reference arm answers {shares[steps]:.0%}"
+          f"{'' if in_range else f' (NOT between {FLOOR:.0%} and {CEILING:.0%})'}; "
+          f"{seeds} seeds ({needed or 'more than 30'} to see {100 * effect:g} points)")
+    return {"steps": steps, "rate": rate, "shares": shares, "in_range": in_range,
+            "spread": spread, "effect": effect, "needed": needed, "seeds": seeds}
 
 
 def choose_rates(arms, steps=None, processes=None):
@@ -254,6 +271,6 @@ def measure(arms, seeds, steps=None, keep=None, processes=None):
 
 
 def for_results(measured):
-    """What of some measured arms goes into a results file: all but single scores and models."""
+    """What of some measured arms goes into a results file: all but single scores and "kept"."""
     kept = ("grid", "rate", "edge", "mean", "by_seed", "cost")
     return {name: {key: arm[key] for key in kept} for name, arm in measured.items()}

@@ -54,13 +54,17 @@ def over_seeds(values):
 def half_width(spread, n):
     """Half of the 95% interval of a mean over n seeds whose values have this standard deviation.
 
-    A smaller effect cannot be told from none.
+    A smaller effect cannot be told from none. ValueError for fewer than 2 seeds.
     """
+    if n < 2:
+        raise ValueError(f"one seed has no spread, so there is no interval; got n={n}")
     return T_975[min(n - 2, len(T_975) - 1)] * spread / n ** 0.5
 
 
 def seeds_needed(spread, effect, most=30):
-    """The fewest seeds with which an effect can be told from none; None for more than 30.
+    """The fewest seeds whose interval is no wider than +- the effect; None for more than 30.
+
+    A true effect of this size is then seen about half of the time.
 
     >>> seeds_needed(spread=0.02, effect=0.02)
     7

@@ -4,9 +4,9 @@
     y = wte[id]            Embedding
     y = (x - mean) / sqrt(var + eps) * weight + bias        LayerNorm
 
-They give torch's results, take their parameters by name and honour every hook. Only the cost of
-calling them is lower. A small model calls 30 layers for each token that it generates, and
-`nn.Module.__call__` alone would take about a tenth of that time.
+They compute what torch's layers compute and honour every hook; only the call is cheaper. A small
+model calls 30 layers for each token that it generates, and `nn.Module.__call__` alone would take
+about a tenth of that time.
 """
 
 import torch

@@ -33,9 +33,9 @@ import torch
 
 from minisft.checkpoint import write_atomically
 from minisft.config import at_least, option, parse
-from minisft.shipped import ROOT, shipped
+from minisft.shipped import ROOT
 
-RESULTS, MINE = Path(shipped("lessons/results")), Path(shipped("lessons/mine"))
+RESULTS, MINE = ROOT / "lessons" / "results", ROOT / "lessons" / "mine"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Claim:
         return "undecided"
 
     def written(self, *values):
-        """Numbers in the claim's unit, as text: "-1.5 to +2.0 points"."""
+        """(texts of some numbers in the claim's unit, name of the unit)."""
         factor, form, name = UNITS[self.unit]
         return [format(factor * value, form) for value in values], name
 
@@ -103,8 +103,13 @@ class Claim:
         return f"{least} to {most}{name}"
 
     def resolution(self):
-        """The smallest effect that could be seen, as text: half the width of the interval."""
+        """The smallest effect that could be seen, as text: half the width of the interval.
+
+        "" where there is no interval.
+        """
         _, low, high = self.effect
+        if low == high:
+            return ""
         (half,), name = self.written((high - low) / 2)
         return f"{half.removeprefix('+')}{name}"
 
@@ -121,7 +126,7 @@ class Lesson:
 
     def __init__(self, name, config=None):
         self.name, self.config = name, config or config_of(name)
-        self.began = time.perf_counter()
+        self.seconds = 0.0  # that the experiment took
 
     @property
     def fast(self):
@@ -157,8 +162,14 @@ class Lesson:
     def run(self, experiment):
         """What experiment() returns, plain values; with --redraw, what was published."""
         if self.config.redraw:
+            if not self.published():
+                raise SystemExit(f"{self.name} has no published results to draw; run it without "
+                                 "--redraw")
             return self.published()["numbers"]
-        return json.loads(json.dumps(experiment()))  # as they will be read again
+        began = time.perf_counter()
+        numbers = json.loads(json.dumps(experiment()))  # as they will be read again
+        self.seconds = time.perf_counter() - began
+        return numbers
 
     def conclude(self, numbers, claims, predictions=()):
         """Print verdicts and outcomes and write everything to the results file.
@@ -168,20 +179,20 @@ class Lesson:
         """
         print("\n".join(self.tables(claims, predictions)))
         old = self.published()
-        seconds = time.perf_counter() - self.began
         results = {
-            "minutes": old["minutes"] if self.config.redraw else round(seconds / 60, 1),
+            "minutes": old["minutes"] if self.config.redraw else round(self.seconds / 60, 1),
             "machine": old["machine"] if self.config.redraw else machine(),
-            "claims": [self._row(claim, claim.verdict()) for claim in claims],
+            "claims": [{"source": claim.source, **self._row(claim, claim.verdict())}
+                       for claim in claims],
             "predictions": [self._row(claim, OUTCOMES[claim.verdict()]) for claim in predictions],
             "history": old.get("history", []), "numbers": numbers}
         text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
         path = self.folder / f"{self.name}.json"
         write_atomically(path, text.encode())
-        print(f"numbers: {path}, figures beside it")
+        print(f"numbers: {os.path.relpath(path)}, figures beside it")
 
     def _row(self, claim, outcome):
-        row = {"text": claim.text, "source": claim.source, "bounds": claim.bounds(),
+        row = {"text": claim.text, "bounds": claim.bounds(),
                "measured": claim.measured(), "smallest_effect_seen": claim.resolution(),
                "effect": list(claim.effect)}
         return row | {"outcome": "not judged" if self.fast else outcome}
@@ -209,7 +220,8 @@ class Lesson:
 
 def config_of(name):
     """The LessonConfig of this process: of the command line, if the lesson is what it runs."""
-    if Path(sys.argv[0]).stem == name:
+    script = Path(sys.argv[0]).resolve()
+    if script.stem == name or "lessons" in script.parent.parts:  # a copy of a lesson, too
         return parse(LessonConfig, sys.argv[1:], f"python lessons/{name}.py",
                      "A lesson; results go to lessons/mine.")
     return LessonConfig(fast=os.environ.get("MINISFT_FAST", "") not in ("", "0"))

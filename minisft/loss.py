@@ -3,9 +3,9 @@
     L = - sum over targets i of log softmax(z_{i-1})[id_i]          n = number of targets
 
 The sum and the count are returned apart. The loop divides once, by the count of the *whole* step,
-so that ten micro-batches give the gradient of one large batch. Most of a conversation is prompt,
-and GPT-2 has 50,257 logits for each of 768 channels: to leave out the prompt's logits is the
-largest single saving in instruction tuning.
+so that ten micro-batches give the gradient of one large batch. The head turns the channels of each
+position into as many logits as there are tokens, 50,257 in GPT-2. Most of a conversation is prompt,
+so to leave out the prompt's positions saves much time and memory.
 
 Other libraries give positions without a target the label -100, which their loss ignores; here the
 loss mask says it.

@@ -10,8 +10,12 @@ import torch
 
 
 def peak_bytes(call):
-    """Most bytes that torch holds at once during a call, beyond what it held before."""
-    call()  # what is made once, such as the optimizer's state, is there before the call that counts
+    """Most bytes that torch holds at once during a call, beyond what it held before.
+
+    The call is made twice, and only the second one counts: what is made once and kept, such as an
+    optimizer's state, is held before it.
+    """
+    call()
     with quiet_stderr(), torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()

@@ -48,7 +48,7 @@ def open_model(path):
 def open_chosen(path):
     """As `open_model`; an empty path means the newest run that is done.
 
-    Which one that is stands on the standard error stream.
+    Its path is printed to standard error.
     """
     if not path:
         path = newest_model(RUNS, "run")

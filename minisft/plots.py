@@ -79,8 +79,10 @@ def training(path, log, shares):
                                     width_ratios=widths, squeeze=False)
         loss, steps = axes[0, 0], [row["step"] for row in log]
         losses = [row["loss"] for row in log]
-        loss.plot(steps, losses, color=BEFORE, linewidth=0.8)
-        loss.plot(steps, running_mean(losses, max(1, len(losses) // 25)), color=AFTER, linewidth=2)
+        loss.plot(steps, losses, color=BEFORE, linewidth=0.8, label="each step")
+        loss.plot(steps, running_mean(losses, max(1, len(losses) // 25)), color=AFTER, linewidth=2,
+                  label="running mean")
+        loss.legend()
         loss.set_yscale("log")
         loss.set(xlabel="step", title="Loss per supervised token")
         if shares:
@@ -121,7 +123,8 @@ def grouped_bars(path, groups, names, title, label):
         as_shares(axes.yaxis)
         axes.set(title=title, ylabel=label)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(names))
-        figure.text(0.99, -0.1, "Lines are 95% intervals.", ha="right", fontsize=SMALL)
+        note = "Lines are 95% intervals, where they are known."
+        figure.text(0.99, -0.1, note, ha="right", fontsize=SMALL)
         save(figure, path)
 
 
@@ -182,7 +185,8 @@ def methods(path, each):
             axes.invert_yaxis()
             axes.set_xlim(0, 1.3 * axes.get_xlim()[1])
             axes.set_title(title)
-        figure.supxlabel("Lines are 95% intervals over seeds.", fontsize=SMALL)
+        figure.supxlabel("Lines are 95% intervals over seeds (of times: over repetitions).",
+                         fontsize=SMALL)
         save(figure, path)
 
 
@@ -225,7 +229,7 @@ def tokens(path, texts, flags, title, width=66):
                           color="#0b3d12" if flag else "#666666")
         axes.set(xlim=(-0.5, width), ylim=(-len(lines) + 0.4, 0.6), title=title)
         axes.axis("off")
-        figure.text(0.13, 0.0, "green: supervised, the model is asked for it        grey: given")
+        figure.text(0.13, 0.0, "green: the model must predict it        grey: it only reads it")
         save(figure, path)
 
 
@@ -240,11 +244,11 @@ def probabilities(path, words, before, after, title):
         axes.scatter(places, after, color=AFTER, s=60, label="after the update")
         axes.set_yscale("log")
         axes.set_xticks(places, words)
-        axes.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1],
-                        ["0.000001%", "0.0001%", "0.01%", "1%", "100%"])
+        axes.set_yticks([1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1],
+                        ["0.00000001%", "0.000001%", "0.0001%", "0.01%", "1%", "100%"])
         axes.minorticks_off()
         axes.grid(axis="y", alpha=0.3)
-        axes.set(title=title, ylabel="probability (each line is 100 times)")
+        axes.set(title=title, ylabel="probability (each grid line is\n100 times the one below it)")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
         save(figure, path)
 
@@ -270,7 +274,7 @@ def corpus(path, counts, splits, lengths):
                                                  facecolor=color, alpha=shade))
                     rows.text(k, i, f"{number:,}", ha="center", va="center", fontsize=SMALL)
         rows.set_xticks(range(len(splits)), [split.replace("_", "\n") for split in splits],
-                        fontsize=SMALL)
+                        fontsize=SMALL - 1)
         rows.set_xlim(-0.5, len(splits) - 0.5)
         rows.set_title("Conversations (blue: to tune on; red: to test)")
         rows.tick_params(length=0)
@@ -300,7 +304,7 @@ def over_training(path, probes):
         loss.minorticks_off()
         for (name, label), color in zip(names.items(), (AFTER, ACCENT, INK, BEFORE)):
             shares.plot(steps, [row[name] for row in probes], color=color, linewidth=2, label=label)
-        shares.axhline(0.5, color=BEFORE, linewidth=0.8, linestyle=":")
+        shares.axhline(0.5, color=BEFORE, linewidth=0.8, linestyle=":")  # chance of the sorting
         shares.set(title="Correct continuations", xlabel="step", ylim=(0, 1.02))
         as_shares(shares.yaxis)
         shares.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)

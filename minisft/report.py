@@ -19,7 +19,7 @@ def assess(model, tokenizer, records):
         {"counts": [[split, task, right, n]], "loss": {split: x}, "guessing": {split: share},
          "answers": [[question, expected, given]]}
 
-    A split of plain text has a loss but no counts; one of which nothing fits the model has no loss.
+    A split of plain text has a loss but no counts; one whose rows are all too long has no loss.
     `guessing`: for splits whose questions all have choices, the share that guessing gets right.
     """
     answers = answer_all(model, tokenizer, records)
@@ -60,6 +60,8 @@ def counts_of(assessed):
 
 def split_table(before, after):
     """Lines of a table with a row for each split: exact match and loss, before and after."""
+    if not after["counts"] and not after["loss"]:
+        return ["no question was evaluated"]
     old, new = counts_of(before), counts_of(after)
     splits = list(dict.fromkeys([split for split, _ in new] + list(after["loss"])))
     columns = [("split", splits)]
@@ -111,7 +113,8 @@ def write_report(folder, settings, before, after):
     answers = [(question, expected, old, new) for (question, expected, old), (_, _, new)
                in zip(before["answers"], after["answers"])]
     plots.training(f"{folder}/training.png", log, shares_of(before, after))
-    page = report_page(folder, log, settings, summary, table(counts_of(after)), answers)
+    tasks = table(counts_of(after)) if after["counts"] else ["no question was evaluated"]
+    page = report_page(folder, log, settings, summary, tasks, answers)
     write_atomically(f"{folder}/report.md", page.encode())
     results = json.dumps({"before": before, "after": after}, ensure_ascii=False, indent=1)
     write_atomically(f"{folder}/results.json", results.encode())

@@ -78,7 +78,7 @@ def hold_interrupts():
 def new_folder(parent, name):
     """Make the first of parent/name-1, parent/name-2, ... that does not exist.
 
-    Making it is what claims it, so no other run can take it.
+    Creating the folder reserves it, so no other run can take it.
     """
     for number in count(1):
         folder = Path(parent) / f"{name}-{number}"

@@ -2,10 +2,10 @@
 
     scale        GPT-2's 0.02 is meant for C = 768 channels. Here it is 0.02 sqrt(768 / C), so that
                  a layer's outputs begin as large as GPT-2's do.
-    waves The learned positions begin as sines and cosines (Vaswani et al. 2017, section 3.5).
-                 "The word before" is then one rotation R, the same at every position.
-    look back    The first two layers begin with heads that go to what followed when the same word
-                 stood there before (Olsson et al. 2022, induction heads).
+    waves        The learned positions begin as sines and cosines (Vaswani et al. 2017, 3.5). "The
+                 word before" is then one rotation R, the same at every position.
+    look back    The first two layers begin with heads that find an earlier occurrence of the
+                 current word and attend to the word after it (Olsson et al. 2022, induction heads).
 
 What was tried, with one seed each, so these are leads and not results. From a plain start, models
 of this size did not learn to look a word up in the text before them: they named a value of the
@@ -117,7 +117,7 @@ def look_back(model, generator):
 
 @torch.no_grad()
 def spread_rows(model, ids, seed=0):
-    """Move the embedding rows of tokens that no text has held apart, by the spread of all others.
+    """Move the embedding rows of tokens that occur in no text apart, by the spread of all others.
 
     Training pushes such rows in one and the same direction, until the head cannot tell them apart.
     A method that freezes the embedding could then never learn which of them ends an answer.

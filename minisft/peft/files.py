@@ -60,8 +60,8 @@ def base_of(content):
 def load_delta(path, model):
     """A model with the delta of a file instead of any that `model` has, which stays as it is.
 
-    Both share the weights of the base. ValueError if the delta belongs to another base, or is
-    damaged.
+    Both share the base's weights in memory (see put_peft). ValueError if the delta belongs to
+    another base, or is damaged.
     """
     return put_delta(read_file(path, DELTA), path, model)
 

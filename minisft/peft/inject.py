@@ -89,8 +89,9 @@ def export_state(model):
 def put_peft(model, config, weights, path):
     """A model with this method and these tensors instead of any method that `model` has.
 
-    It is built and checked aside, on the base's own weights, which take no second place in memory;
-    `model` stays as it is. path: for messages. ValueError if config and tensors do not fit.
+    The new model is built and checked separately, and `model` stays as it is. Both share the base's
+    weights in memory: to merge or to train one of them in full changes the other. path: for
+    messages. ValueError if config and tensors do not fit.
     """
     changed = add_peft(remove_peft(copy_sharing_weights(model)), config)
     own = delta(changed)

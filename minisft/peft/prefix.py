@@ -1,7 +1,8 @@
 """Prefix tuning: P trainable keys and values in every layer, in front of those of the tokens.
 
-    head_l = softmax(q [P_K ; K]^T / sqrt(D)) [P_V ; V] P_K, P_V (P, D) for each head of each layer
-    l
+    head_l = softmax(q [P_K ; K]^T / sqrt(D)) [P_V ; V]
+
+with P_K and P_V (P, D) of their own for each head of each layer l.
 
 The authors train them through a network, which is dropped afterwards:
 

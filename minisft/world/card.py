@@ -82,7 +82,7 @@ def how_it_was_made(model, folder, config):
 
 
 def command_of(config):
-    """The command that makes this base again, with every setting written out."""
+    """The command that makes this base again, with the settings that change the model."""
     words = ["python -m minisft.pretrain"]
     for name, value in asdict(config).items():
         if name not in NOT_IN_COMMAND and value not in ((), "", None):
@@ -109,7 +109,9 @@ def compare_figures(figures, size):
 
 def shipped_card(figures, size):
     """The card of the shipped base of a size, if it has as many parameters; else nothing."""
-    path = ROOT / "checkpoints" / f"{CARDS.get(size)}.json"
+    if size is None:
+        return {}
+    path = ROOT / "checkpoints" / f"{CARDS[size]}.json"
     card = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return card if card.get("parameters") == figures["parameters"] else {}
 

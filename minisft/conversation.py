@@ -5,8 +5,8 @@
                   <|user|> ... <|end|> <|assistant|>  ...   <|end|>
                      0      0     0          0          1      1
 
-The mask is 1 on every token of every assistant turn, its end token included, and 0 elsewhere. The
-role tag is given to the model, so the model does not learn to predict it. Each turn is encoded on
+The mask is 1 on every token of every assistant turn that is to be learnt, its end token included, and
+0 elsewhere. The role tag is given to the model, so the model does not learn to predict it. Each turn is encoded on
 its own: no merge crosses the border between two turns, and a role tag that a user types stays plain
 text.
 
@@ -22,10 +22,14 @@ from minisft.tokenizer import END_OF_TEXT, END_OF_TURN, ROLES, check_text
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. role: "system", "user" or "assistant"; content: text that is not blank."""
+    """One turn. role: "system", "user" or "assistant"; content: text that is not blank.
+
+    learn: False for an answer that is only context, which the model sees and does not learn.
+    """
 
     role: str
     content: str
+    learn: bool = True
 
     def __post_init__(self):
         _check_message(self.role, self.content)
@@ -33,12 +37,15 @@ class Message:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A tuple of Message: an optional system message, then user, assistant, user, ..."""
+    """A tuple of Message: an optional system message, then user, assistant, user, ...
+
+    An answer that is not learnt may open it.
+    """
 
     messages: tuple
 
     def __post_init__(self):
-        _check_order([message.role for message in self.messages])
+        _check_order(self.messages)
 
     @classmethod
     def from_messages(cls, messages):
@@ -50,7 +57,9 @@ class Conversation:
             _read_message(number, message) for number, message in enumerate(messages, 1)))
 
     def to_messages(self):
-        return [{"role": message.role, "content": message.content} for message in self.messages]
+        """The messages as from_messages reads them, with `train: False` where one is not learnt."""
+        return [{"role": message.role, "content": message.content}
+                | ({} if message.learn else {"train": False}) for message in self.messages]
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def render(conversation, tokenizer):
     out = _Builder()
     out.add([tokenizer.special(END_OF_TEXT)], supervised=False)
     for message in conversation.messages:
-        supervised = message.role == "assistant"
+        supervised = message.role == "assistant" and message.learn
         out.add([tokenizer.special(ROLES[message.role])], supervised=False)
         out.add(tokenizer.encode(message.content), supervised)
         out.add([tokenizer.special(END_OF_TURN)], supervised)
@@ -126,16 +135,20 @@ def _check_message(role, content):
         raise ValueError(f"the {role} content has a {error}") from None
 
 
-def _check_order(roles):
+def _check_order(messages):
     """ValueError unless the roles are: an optional system, then user, assistant, user, ..."""
-    turns = roles[1:] if roles[:1] == ["system"] else roles
+    turns = list(messages)
+    if turns and turns[0].role == "system":
+        del turns[0]
+    if turns and turns[0].role == "assistant" and not turns[0].learn:
+        del turns[0]
     if not turns:
         raise ValueError("the conversation has no user message; expected user, assistant, ...")
-    for index, role in enumerate(turns):
+    for index, message in enumerate(turns):
         expected = "user" if index % 2 == 0 else "assistant"
-        if role != expected:
+        if message.role != expected:
             raise ValueError(
-                f"turn {index + 1} is by {role}, expected {expected}: after an optional system "
+                f"turn {index + 1} is by {message.role}, expected {expected}: after an optional system "
                 "message user and assistant alternate, user first")
 
 
@@ -148,6 +161,6 @@ def _read_message(number, message):
     if not isinstance(role, str):
         raise ValueError(f"message {number}: role is {type(role).__name__}, expected text")
     try:
-        return Message(role, message["content"])
+        return Message(role, message["content"], message.get("train", True))
     except ValueError as error:
         raise ValueError(f"message {number}: {error}") from None

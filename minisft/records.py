@@ -1,45 +1,42 @@
-"""Read the files that people have: each row becomes one Record; errors name file and line.
+"""Read the files that people have: one row, one Record; a bad row is named by file and line.
 
-    Alpaca              instruction, input (may be empty), output;
-                        optional: system, and history [[user, assistant], ...]
-    ShareGPT            conversations: [{from: human | gpt | system, value}, ...]
-    messages            messages: [{role: system | user | assistant, content}, ...]
-    prompt/completion   prompt, completion
-    text                text (plain documents, as in pre-training)
+    JSON lines          one object, or one list of messages, on each line
+    JSON                one array of rows, or one object that holds one list of rows
+    CSV, TSV            a header line, then rows
+    any of them .gz     compressed by gzip
 
-A file is JSON lines, or one JSON array. The keys of each row tell its format. All other keys are
-ignored, except these four, which evaluation uses:
-
-    task, split   names by which evaluation groups its results
-    also          a list of other answers that are correct too
-    choices       a list of answers to choose from, the correct one among them
+What a row may say is in minisft/rows.py. Beside its text a row may have `task` and `split`, by which
+evaluation groups its results, `also`, a list of other answers that are as right as the last one, and
+`choices`, a list of answers with the right one among them.
 
 Notes: 指令格式 (instruction formats).
 """
 
+import csv
+import gzip
+import io
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as short
 
 from minisft.conversation import Conversation, render, render_text
-from minisft.tokenizer import check_text
+from minisft.rows import FORMATS, TURNS, parse
 
-SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
-FORMATS = ("messages, or conversations (ShareGPT), or instruction and output (Alpaca), "
-           "or prompt and completion, or text")
+EXPECTED = "expected JSON lines, a JSON array, CSV, or one of them with .gz"
 
 
 class Damaged(ValueError):
-    """The rest of the file cannot be read, so skipping one row does not help."""
+    """A file that cannot be read on from here, so that skipping a row does not help."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One row. item: a Conversation that ends with an answer, or plain text; source: "file:line".
+    """A Conversation that ends with an answer, or a plain text, and where it comes from.
 
-    task, split, also and choices are described at the top of this file.
+    source: "file:line"; task and split: names; also: other answers that are as right as the last
+    one; choices: answers to choose the right one from; ignored: keys of the row that were not used.
     """
 
     item: Conversation | str
@@ -48,14 +45,15 @@ class Record:
     split: str = "all"
     also: tuple = ()
     choices: tuple = ()
+    ignored: tuple = ()
 
 
 def read_records(paths, skip_bad=False):
-    """Read files in order; returns (list of Record, list of messages about the skipped bad rows).
+    """Read files in order; returns (list of Record, list of messages about skipped bad rows).
 
-    Raises ValueError at the first bad row ("file:line: what is wrong, what was expected"); with
-    skip_bad, the row is skipped and its message kept. A file that cannot be read to its end, or
-    that holds no row, is always an error.
+    Raises ValueError at the first bad row ("file:line: what is wrong, what was expected"), or with
+    skip_bad counts it and continues. A file that cannot be read to its end, or that holds no row,
+    is always an error.
     """
     records, bad = [], []
     for path in paths:
@@ -72,48 +70,17 @@ def read_records(paths, skip_bad=False):
                     raise ValueError(message) from None
                 bad.append(message)
         if len(records) + len(bad) == before:
-            raise ValueError(
-                f"{path}: holds no rows; expected JSON lines or a JSON array of rows with "
-                f"{FORMATS}")
+            raise ValueError(f"{path}: holds no rows; {EXPECTED}, of rows with {FORMATS}")
     if not records:
         raise ValueError(f"none of the {len(bad)} rows could be used; the first: {bad[0]}")
     return records, bad
 
 
 def parse_row(row, source="row"):
-    """The Record of one decoded JSON row; ValueError says what is wrong and what was expected."""
-    if not isinstance(row, dict):
-        raise ValueError(f"the row is {_kind(row)}, expected an object with {FORMATS}")
-
-    form = next((key for key in _PARSERS if key in row), None)
-    if form is None:
-        keys = ", ".join(repr(key[:40]) for key in list(row)[:8]) or "none"
-        raise ValueError(f"the format is not known from its keys ({keys}); expected {FORMATS}")
-    item = _PARSERS[form](row)
-
-    if isinstance(item, Conversation) and item.messages[-1].role != "assistant":
-        raise ValueError(
-            "the conversation ends with the user; expected an assistant's answer at the end")
-    return Record(
-        item,
-        source,
-        task=_name(row.get("task")),
-        split=_name(row.get("split")),
-        also=_texts(row.get("also")),
-        choices=_texts(row.get("choices")),
-    )
-
-
-def _name(value):
-    """A task or split: the value if it is a non-empty text, else "all"."""
-    return value if isinstance(value, str) and value else "all"
-
-
-def _texts(value):
-    """A list of non-empty texts as a tuple; for anything else, an empty tuple."""
-    if isinstance(value, list) and all(isinstance(text, str) and text for text in value):
-        return tuple(value)
-    return ()
+    """The Record of one decoded row; ValueError says what is wrong and what was expected."""
+    parsed = parse(row)
+    return Record(parsed.item, source, parsed.task, parsed.split, parsed.also, parsed.choices,
+                  tuple(parsed.ignored.elements()))
 
 
 def render_record(record, tokenizer):
@@ -123,100 +90,143 @@ def render_record(record, tokenizer):
     return render(record.item, tokenizer)
 
 
-def _parse_messages(row):
-    return Conversation.from_messages(row["messages"])
+def describe(records, bad=()):
+    """A line for each file: what was read, what is not learnt, what was skipped or ignored."""
+    files = dict.fromkeys(_file(text) for text in [record.source for record in records] + [*bad])
+    return [_describe_file(file, [record for record in records if _file(record.source) == file],
+                           [message for message in bad if _file(message) == file])
+            for file in files]
 
 
-def _parse_sharegpt(row):
-    turns = row["conversations"]
-    if not isinstance(turns, list):
-        raise ValueError(f"conversations is {_kind(turns)}, expected a list of from and value")
-    messages = []
-    for number, turn in enumerate(turns, 1):
-        if not isinstance(turn, dict) or not {"from", "value"} <= turn.keys():
-            raise ValueError(
-                f"turn {number} must be an object with from and value, got {short(turn)}")
-        speaker = turn["from"]
-        if not isinstance(speaker, str) or speaker not in SHAREGPT_ROLES:
-            raise ValueError(
-                f"turn {number}: from is {short(speaker)}, expected human, gpt or system")
-        messages.append({"role": SHAREGPT_ROLES[speaker], "content": turn["value"]})
-    return Conversation.from_messages(messages)
+def _file(source):
+    """The file of "file:line" or "file:line: message"."""
+    return re.match(r"(.*?):\d+(:|$)", source, re.DOTALL)[1]
 
 
-def _parse_alpaca(row):
-    prompt = _text(row, "instruction")
-    given = row.get("input")
-    if given is not None and not isinstance(given, str):
-        raise ValueError(f"input is {_kind(given)}, expected text, possibly empty")
-    if given and given.strip():
-        prompt = f"{prompt}\n{given}"
-
-    messages = []
-    if row.get("system") not in (None, ""):
-        messages.append({"role": "system", "content": row["system"]})
-    for user, answer in _alpaca_history(row):
-        messages += _exchange(user, answer)
-    messages += _exchange(prompt, _text(row, "output"))
-    return Conversation.from_messages(messages)
-
-
-def _alpaca_history(row):
-    """The earlier [user, assistant] pairs of an Alpaca row; an empty list if there are none."""
-    history = row.get("history")
-    if history is None or history == "":
-        return []
-    if not isinstance(history, list) or not all(
-            isinstance(pair, list) and len(pair) == 2 for pair in history):
-        raise ValueError("history must be a list of [user, assistant] pairs")
-    return history
+def _describe_file(file, records, bad):
+    conversations = [record.item for record in records if isinstance(record.item, Conversation)]
+    not_learnt = sum(not message.learn for item in conversations for message in item.messages)
+    ignored = Counter(key for record in records for key in record.ignored)
+    parts = [f"{len(records) + len(bad):,} rows: {len(conversations):,} conversations, "
+             f"{len(records) - len(conversations):,} documents"]
+    if not_learnt:
+        parts.append(f"{not_learnt:,} turns not learnt")
+    if bad:
+        parts.append(f"{len(bad):,} bad rows skipped, the first: {bad[0]}")
+    if ignored:
+        counts = ", ".join(f"{key} ({number:,})" for key, number in sorted(ignored.items()))
+        parts.append(f"keys ignored: {counts}")
+    return f"{file}: {'; '.join(parts)}"
 
 
-def _parse_prompt_completion(row):
-    return Conversation.from_messages(_exchange(_text(row, "prompt"), _text(row, "completion")))
+# Files
 
 
-def _exchange(user, answer):
-    """A question and its answer as two messages."""
-    return [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
+def _rows(path):
+    """Yield (line number, decoded row) of a file.
+
+    For a row that cannot be decoded, a ValueError is yielded in its place: raised here, it would
+    end the generator, and the rows after it could not be read.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; {EXPECTED}")
+    content, name = path.read_bytes(), path.name.lower()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content, name = gzip.decompress(content), name.removesuffix(".gz")
+        except (OSError, EOFError) as error:
+            raise ValueError(f"{path}: gzip that cannot be read ({error})") from None
+    if content[:4] == b"PAR1":
+        raise ValueError(f"{path}: a Parquet file; convert it with: python -c \"import pandas; "
+                         f"pandas.read_parquet('{path.as_posix()}').to_json('rows.jsonl', "
+                         "orient='records', lines=True)\"")
+    content = content.removeprefix(b"\xef\xbb\xbf")  # UTF-8's byte order mark
+    if name.endswith((".csv", ".tsv")):
+        yield from _csv_rows(content, "\t" if name.endswith(".tsv") else ",")
+    elif _is_lines(content):
+        yield from _json_lines(content)
+    elif content.lstrip()[:1] == b"[":
+        yield from _array_rows(content)
+    else:
+        yield from _object_rows(content)
 
 
-def _parse_text(row):
-    text = _text(row, "text")
-    if not text.strip():
-        raise ValueError("text is empty, expected a document")
-    check_text(text)
-    return text
+def _is_lines(content):
+    """Whether a file is JSON lines, and not one value, which may be spread over several lines."""
+    first, _, rest = content.strip().partition(b"\n")
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        is_array = first[:1] == b"["
+        return not is_array and not _is_json(content)  # JSON lines, the first of them damaged
+    if rest.strip() or _is_conversation(value):
+        return True
+    return not isinstance(value, list) and _only_list_of_rows(value) is None
 
 
-# The first of these keys that a row has decides. `text` is last: many Alpaca rows have it too.
-_PARSERS = {
-    "messages": _parse_messages,
-    "conversations": _parse_sharegpt,
-    "instruction": _parse_alpaca,
-    "prompt": _parse_prompt_completion,
-    "text": _parse_text,
-}
+def _is_json(content):
+    try:
+        json.loads(content)
+        return True
+    except (ValueError, RecursionError):
+        return False
 
 
-def _text(row, key):
-    if key not in row:
-        raise ValueError(f"{key} is missing, expected text")
-    if not isinstance(row[key], str):
-        raise ValueError(f"{key} is {_kind(row[key])}, expected text")
-    return row[key]
+def _is_conversation(value):
+    """Whether a value is a list of messages, and not of rows."""
+    return isinstance(value, list) and bool(value) and all(
+        isinstance(each, dict) and {"role", "from"} & each.keys()
+        and {"content", "value"} & each.keys() for each in value)
 
 
-def _kind(value):
-    """What JSON calls a value of this type."""
-    names = {
-        dict: "an object",
-        list: "a list",
-        str: "text",
-        bool: "true or false",
-        type(None): "null",
-    }
-    return names.get(type(value), "a number")
+def _only_list_of_rows(value):
+    """The one list of objects that an object holds, if it is no row itself; else None."""
+    if not isinstance(value, dict) or any(key in value for key in TURNS):
+        return None
+    lists = [each for each in value.values()
+             if isinstance(each, list) and each and all(isinstance(row, dict) for row in each)]
+    return lists[0] if len(lists) == 1 else None
+
+
+def _json_lines(content):
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.strip():
+            try:
+                yield number, _decode(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                yield number, ValueError(
+                    f"not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8")
+
+
+def _object_rows(content):
+    """The rows of one JSON object: those of the one list in it, or itself."""
+    value = json.loads(content)
+    rows = _only_list_of_rows(value)
+    yield from enumerate([value] if rows is None else rows, 1)
+
+
+def _csv_rows(content, delimiter):
+    """Rows of a table with a header; an empty cell counts as absent."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        yield line, Damaged("not UTF-8; save the file as UTF-8")
+        return
+    csv.field_size_limit(2**31 - 1)
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    end = 1  # the line on which the row before ends
+    try:
+        for row in table:
+            start, end = end + 1, table.line_num
+            if None in row or None in row.values():
+                more_or_fewer = "more" if None in row else "fewer"
+                yield start, ValueError(f"the row has {more_or_fewer} cells than the header, which "
+                                        f"has {len(table.fieldnames)}")
+            else:
+                yield start, {key: value or None for key, value in row.items()}
+    except csv.Error as error:
+        yield end + 1, Damaged(f"the table cannot be read from here ({error})")
 
 
 def _decode(text, decode=json.loads):
@@ -234,27 +244,6 @@ def _decode(text, decode=json.loads):
         return ValueError(
             f"JSON that cannot be read ({type(error).__name__}: {str(error)[:80]}); expected a "
             "plain object")
-
-
-def _rows(path):
-    """Yield (line number, decoded row) for a file of JSON lines or a JSON array.
-
-    For a row that cannot be decoded, a ValueError is yielded in its place: raised here, it would
-    end the generator, and the rows after it could not be read.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected JSON lines or a JSON array")
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # UTF-8's byte order mark
-    if content.lstrip()[:1] == b"[":
-        yield from _array_rows(content)
-        return
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if line.strip():
-            try:
-                yield number, _decode(line.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                yield number, ValueError(
-                    f"not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8")
 
 
 def _array_rows(content):

@@ -22,7 +22,7 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.evaluate import answer_all
 from minisft.generate import generate
-from minisft.intervals import paired_bootstrap
+from minisft.intervals import paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.records import read_records
 from minisft.shipped import BASE, TEST_FILES, shipped
@@ -104,7 +104,7 @@ def few_shot(kind):
 def share(right):
     """(share, low, high) over questions."""
     scores = [float(x) for x in right]
-    return paired_bootstrap([[0.0] * len(scores)], [scores])
+    return paired_interval([[0.0] * len(scores)], [scores])
 
 
 def experiment():

@@ -27,7 +27,7 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.conversation import Conversation, Rendered, render
 from minisft.experiment import Arm, Trial, for_results, measure, pilot
-from minisft.intervals import over_seeds, paired_bootstrap
+from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.records import read_records, render_record
 from minisft.shipped import BASE, TRAIN_FILES, shipped
@@ -120,9 +120,9 @@ def experiment():
         return over_seeds([sum(each) / len(each) for each in scores])
 
     right = measured["answers only"]["scores"]
-    effects = {name: paired_bootstrap(right, measured[name]["scores"])
+    effects = {name: paired_interval(right, measured[name]["scores"])
                for name in MASKS if name != "answers only"}
-    effects["last answer only, follow-ups"] = paired_bootstrap(
+    effects["last answer only, follow-ups"] = paired_interval(
         follow_ups("answers only"), follow_ups("last answer only"))
     return {
         "steps": plan["steps"], "pilot": plan, "seeds": seeds, "items": len(tasks),

@@ -24,7 +24,7 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.evaluate import answer_all
 from minisft.experiment import exact_matches, side_by_side
-from minisft.intervals import paired_bootstrap
+from minisft.intervals import paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.loop import train_steps
 from minisft.records import read_records, render_record
@@ -84,7 +84,7 @@ def experiment():
         return [score for score, record in zip(scores, test) if record.split == split]
 
     def gain(split, runs):
-        return paired_bootstrap([of_split(before, split)] * SEEDS,
+        return paired_interval([of_split(before, split)] * SEEDS,
                                 [of_split(scores, split) for scores in runs])
 
     def by_seed(split, runs):
@@ -97,7 +97,7 @@ def experiment():
         "by_seed": {split: by_seed(split, after) for split in TEST_SPLITS},
         "gains": {split: gain(split, after) for split in TEST_SPLITS},
         "from_random_weights": {split: mean(by_seed(split, fresh)) for split in TEST_SPLITS},
-        "from_random_weights_new_passage": paired_bootstrap(
+        "from_random_weights_new_passage": paired_interval(
             [[0.0] * MOST] * SEEDS, [of_split(scores, "new_passage") for scores in fresh])}
 
 

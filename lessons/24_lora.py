@@ -25,7 +25,7 @@ from lessons.trials import format_shift, made_up_facts
 from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import Arm, for_results, measure, pilot
-from minisft.intervals import over_seeds, paired_bootstrap
+from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.peft import LoRAConfig, add_peft, describe_parameters
 from minisft.peft.lora import LoRALinear
@@ -91,7 +91,7 @@ def measure_trial(trial):
 
 def experiment():
     found = {trial: measure_trial(trial) for trial in TRIALS}
-    effects = {name: paired_bootstrap(found[trial][1][other]["scores"],
+    effects = {name: paired_interval(found[trial][1][other]["scores"],
                                       found[trial][1][arm]["scores"])
                for name, (trial, arm, other) in COMPARED.items()}
     plans = {trial: plan for trial, (plan, _) in found.items()}

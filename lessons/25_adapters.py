@@ -23,7 +23,7 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import Arm, for_results, measure, one_thread, pilot
 from minisft.generate import generate
-from minisft.intervals import over_seeds, paired_bootstrap
+from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.peft import AdapterConfig, add_peft, describe_parameters
 from minisft.peft.adapter import Adapted, TunedLayerNorm
@@ -95,7 +95,7 @@ def slower():
     with one_thread():
         shares = [seconds_per_token(adapted, TOKENS) / seconds_per_token(plain, TOKENS) - 1
                   for _ in range(REPEATS + 1)]
-    return paired_bootstrap([[0.0] * REPEATS], [shares[1:]])  # the first does not count
+    return paired_interval([[0.0] * REPEATS], [shares[1:]])  # the first does not count
 
 
 def experiment():
@@ -105,7 +105,7 @@ def experiment():
     plan = pilot(arms["full"], STEPS, EFFECT, lesson.jobs)
     seeds = lesson.scale(plan["seeds"], fast=1)
     measured = measure(arms, seeds, plan["steps"], processes=lesson.jobs)
-    effects = {name: paired_bootstrap(measured[other]["scores"], measured[arm]["scores"])
+    effects = {name: paired_interval(measured[other]["scores"], measured[arm]["scores"])
                for name, (arm, other) in COMPARED.items()}
     return {"steps": plan["steps"], "pilot": plan, "items": len(trial.test), "seeds": seeds,
             "arms": for_results(measured), "effects": effects | {"slower": slower()}}

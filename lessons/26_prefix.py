@@ -25,7 +25,7 @@ from lessons.trials import format_shift
 from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import Arm, for_results, measure, pilot, report, side_by_side
-from minisft.intervals import over_seeds, paired_bootstrap
+from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.peft import PrefixConfig, add_peft, describe_parameters
 from minisft.peft.prefix import Prefix
@@ -103,7 +103,7 @@ def experiment():
     plan = pilot(arms["full"], STEPS, EFFECT, lesson.jobs)
     seeds = lesson.scale(plan["seeds"], fast=2)
     measured = measure(arms, seeds, plan["steps"], processes=lesson.jobs)
-    effects = {name: paired_bootstrap(measured[other]["scores"], measured[arm]["scores"])
+    effects = {name: paired_interval(measured[other]["scores"], measured[arm]["scores"])
                for name, (arm, other) in COMPARED.items()}
     shares = shares_at_each_rate(arms, plan["steps"], seeds)
     effects["spread: network - direct"] = less_spread(shares, seeds)

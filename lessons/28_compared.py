@@ -23,7 +23,7 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.evaluate import mean_loss
 from minisft.experiment import Arm, for_results, measure, pilot
-from minisft.intervals import over_seeds, paired_bootstrap
+from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.memory import peak_bytes
 from minisft.models import save_tuned
@@ -129,7 +129,7 @@ def experiment():
     last_but_one = next(name for name in reversed(order) if name != PROMPT)
 
     def gap(name, other):
-        return paired_bootstrap(measured[other]["scores"], measured[name]["scores"])
+        return paired_interval(measured[other]["scores"], measured[name]["scores"])
 
     return {
         "steps": plan["steps"], "pilot": plan, "items": len(trial.test), "seeds": seeds,

@@ -5,10 +5,10 @@
                   <|user|> ... <|end|> <|assistant|>  ...   <|end|>
                      0      0     0          0          1      1
 
-The mask is 1 on every token of every assistant turn that is to be learnt, its end token included, and
-0 elsewhere. The role tag is given to the model, so the model does not learn to predict it. Each turn is encoded on
-its own: no merge crosses the border between two turns, and a role tag that a user types stays plain
-text.
+The mask is 1 on every token of every assistant turn that is to be learnt, its end token included,
+and 0 elsewhere. The role tag is given to the model, so the model does not learn to predict it. Each
+turn is encoded on its own: no merge crosses the border between two turns, and a role tag that a
+user types stays plain text.
 
 Notes: 指令格式 (instruction formats) and 多轮对话数据的高效训练 (training efficiently on multi-turn
 dialogue).
@@ -148,8 +148,8 @@ def _check_order(messages):
         expected = "user" if index % 2 == 0 else "assistant"
         if message.role != expected:
             raise ValueError(
-                f"turn {index + 1} is by {message.role}, expected {expected}: after an optional system "
-                "message user and assistant alternate, user first")
+                f"turn {index + 1} is by {message.role}, expected {expected}: after an optional "
+                "system message user and assistant alternate, user first")
 
 
 def _read_message(number, message):

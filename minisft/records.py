@@ -5,9 +5,9 @@
     CSV, TSV            a header line, then rows
     any of them .gz     compressed by gzip
 
-What a row may say is in minisft/rows.py. Beside its text a row may have `task` and `split`, by which
-evaluation groups its results, `also`, a list of other answers that are as right as the last one, and
-`choices`, a list of answers with the right one among them.
+What a row may say is in minisft/rows.py. Beside its text a row may have `task` and `split`, by
+which evaluation groups its results, `also`, a list of other answers that are as right as the last
+one, and `choices`, a list of answers with the right one among them.
 
 Notes: 指令格式 (instruction formats).
 """
@@ -159,9 +159,9 @@ def _is_lines(content):
     except (ValueError, RecursionError):
         is_array = first[:1] == b"["
         return not is_array and not _is_json(content)  # JSON lines, the first of them damaged
-    if rest.strip() or _is_conversation(value):
-        return True
-    return not isinstance(value, list) and _only_list_of_rows(value) is None
+    if isinstance(value, list):
+        return _is_conversation(value)
+    return bool(rest.strip()) or _only_list_of_rows(value) is None
 
 
 def _is_json(content):

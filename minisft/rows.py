@@ -6,11 +6,11 @@
                         completion or answer; optional input or context, system, history
     text                text: a plain document, as in pre-training
 
-What a row says is used, refused with a reason, or named among the ignored keys; nothing that changes
-what is learnt is dropped in silence. A key whose value is null counts as absent.
+What a row says is used, refused with a reason, or named among the ignored keys; nothing that
+changes what is learnt is dropped in silence. A key whose value is null counts as absent.
 
-A turn marked `weight: 0`, `train: false` or `loss: false` is context: the model sees it and does not
-learn it. So is an answer that opens a conversation.
+A turn marked `weight: 0`, `train: false` or `loss: false` is context: the model sees it and does
+not learn it. So is an answer that opens a conversation.
 
 Notes: 指令格式 (instruction formats).
 """
@@ -36,8 +36,9 @@ CONTEXTS = ("input", "context")
 SYSTEMS = ("system", "system_prompt")
 MARKS = ("weight", "train", "loss")
 EVALUATION = ("task", "split", "also", "choices")
+# Beside `text` these say that it is a part of something else.
 NO_DOCUMENT = ("role", "summary", "label", "labels", "target", "sentiment", "highlights",
-               "translation", *ANSWERS)  # beside `text` they say that it is a part of something else
+               "translation", *ANSWERS)
 PREFERENCES = ("chosen", "rejected", "preferred", "rejected_response", "chosen_response")
 MEDIA = ("image", "images", "image_url", "audio", "audios", "input_audio", "video", "videos")
 CALLS = ("tool_calls", "function_call", "tool_call")
@@ -92,18 +93,18 @@ def _refuse_what_is_no_instruction(row):
     found = _find(row, PREFERENCES)
     if found or isinstance(row.get("label"), bool):
         raise ValueError(f"{found or 'label'}: this is preference data (which answer is better), "
-                         "not instruction data; keep the good answers as rows of their own")
+                         "not instruction data; expected a question and its answer")
     _refuse_media_and_calls(row, "the row")
 
 
 def _refuse_media_and_calls(mapping, where):
     for key in MEDIA:
         if mapping.get(key):
-            raise ValueError(f"{where} has {key}, which cannot be read; only text can be learnt")
+            raise ValueError(f"{where} has {key}, which cannot be read; expected text only")
     for key in CALLS:
         if mapping.get(key):
-            raise ValueError(f"{where} has {key}; calls of tools cannot be learnt here, leave such "
-                             "rows out")
+            raise ValueError(f"{where} has {key}; calls of tools cannot be learnt here; expected "
+                             "text only")
 
 
 # Formats. Each takes the keys that it uses out of the row.
@@ -124,7 +125,7 @@ def _from_question(row):
     question = _only(row, QUESTIONS) or "input"
     answer = _only(row, ANSWERS)
     if answer is None:
-        raise ValueError(f"there is {question} but no answer; expected {', '.join(ANSWERS)}")
+        raise ValueError(f"there is {question} but no answer; expected one of {', '.join(ANSWERS)}")
     if isinstance(row[question], list) and isinstance(row[answer], list):
         row["messages"] = row.pop(question) + row.pop(answer)
         return _from_turns(row)
@@ -148,10 +149,9 @@ def _from_text(row):
     found = _find(row, NO_DOCUMENT)
     if found:
         raise ValueError(
-            f"text beside {found} is no document to pre-train on; for a question and its answer "
-            f"rename the keys to instruction and output, for a turn of a conversation collect the "
-            "turns in messages: [{\"role\": ..., \"content\": ...}], for a document remove "
-            f"{found}")
+            f"text beside {found} is no document to pre-train on; expected instruction and output "
+            "(rename the keys), or the turns of a conversation in messages: [{\"role\": ..., "
+            f"\"content\": ...}}], or a document without {found}")
     text = _take_text(row, "text")
     if not text.strip():
         raise ValueError("text is empty, expected a document")
@@ -186,8 +186,8 @@ def _role(value, where):
     if not isinstance(value, str):
         raise ValueError(f"{where}: role is {kind(value)}, expected text")
     if value.lower() in TOOL_ROLES:
-        raise ValueError(f"{where} is by {short(value)}; calls of tools and their results cannot be "
-                         "learnt here, leave such rows out")
+        raise ValueError(f"{where} is by {short(value)}; calls of tools and their results cannot "
+                         "be learnt here; expected user, assistant or system")
     if value.lower() not in ROLE_OF:
         raise ValueError(f"{where}: unknown role {short(value)}, expected one of "
                          f"{', '.join(ROLE_OF)}")
@@ -207,8 +207,8 @@ def _content(value, where):
             texts.append(part["text"])
         else:
             named = part.get("type") if isinstance(part, dict) else part
-            raise ValueError(f"{where}: a part of the content is {short(named)}; only parts of text "
-                             "can be read")
+            raise ValueError(f"{where}: a part of the content is {short(named)}, expected text; "
+                             "nothing else can be read")
     return "".join(texts)
 
 
@@ -224,8 +224,8 @@ def _learn(left, role, where):
             raise ValueError(f"{where}: {mark} is {short(value)}, expected {allowed[0]} or "
                              f"{allowed[1]}")
         if value and role != "assistant" and mark != "weight":
-            raise ValueError(f"{where}: {mark} asks to learn what the {role} says; only answers can "
-                             "be learnt")
+            raise ValueError(f"{where}: {mark} asks to learn what the {role} says; only answers "
+                             "can be learnt, expected no mark")
         learn = learn and bool(value)
     return learn
 
@@ -236,7 +236,7 @@ def _conversation(system, messages):
         if messages and messages[0].role == "system":
             if messages[0].content != system:
                 raise ValueError("there are two system messages, one in the row and one among the "
-                                 "turns; keep one")
+                                 "turns; expected one")
         else:
             messages = [Message("system", system), *messages]
     first = 1 if messages and messages[0].role == "system" else 0
@@ -319,7 +319,7 @@ def _only(row, keys):
     """The one of these keys that a row has, or None; ValueError if it has several."""
     found = [key for key in keys if key in row]
     if len(found) > 1:
-        raise ValueError(f"{' and '.join(found)} say the same; keep one of them")
+        raise ValueError(f"{' and '.join(found)} say the same; expected one of them")
     return found[0] if found else None
 
 

@@ -22,7 +22,7 @@ from minisft.evaluate import (
     split_shares,
     table,
 )
-from minisft.intervals import paired_bootstrap
+from minisft.intervals import paired_interval
 from minisft.model import GPT, GPTConfig
 from minisft.records import Record
 from minisft.shipped import BASE
@@ -169,14 +169,14 @@ def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary():
 
 
 def test_the_bootstrap_of_a_constant_difference_is_certain():
-    assert paired_bootstrap([[0.0] * 10] * 3, [[1.0] * 10] * 3) == (1.0, 1.0, 1.0)
+    assert paired_interval([[0.0] * 10] * 3, [[1.0] * 10] * 3) == (1.0, 1.0, 1.0)
 
 
 def test_the_bootstrap_is_paired():
     rng = random.Random(0)
     noise = [[rng.random() for _ in range(200)] for _ in range(5)]
     shifted = [[x + 0.1 for x in row] for row in noise]
-    difference, low, high = paired_bootstrap(noise, shifted)
+    difference, low, high = paired_interval(noise, shifted)
     assert difference == pytest.approx(0.1)
     assert high - low < 1e-9, "what both arms share must cancel"
 
@@ -186,7 +186,7 @@ def test_the_interval_holds_the_true_value_about_as_often_as_it_says():
     covered = 0
     for trial in range(100):
         after = [[float(rng.random() < 0.6) for _ in range(100)]]
-        _, low, high = paired_bootstrap([[0.0] * 100], after, draws=300, seed=trial)
+        _, low, high = paired_interval([[0.0] * 100], after, draws=300, seed=trial)
         covered += low <= 0.6 <= high
     assert covered >= 88
 

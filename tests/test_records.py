@@ -1,12 +1,14 @@
 """Files in every format, good and bad, and ten thousand random rows against a second reader."""
 
+import gzip
 import json
 import random
 import re
 
 import pytest
 
-from minisft.records import parse_row, read_records, render_record
+from minisft.records import describe, parse_row, read_records, render_record
+from minisft.rows import FORMATS
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN, ROLES, SPECIAL_TOKENS, Tokenizer
 
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
@@ -69,60 +71,82 @@ def test_text_is_kept_as_it_is():
 def test_task_and_split_are_kept_and_other_keys_left_alone():
     record = parse_row({"text": "a", "task": "story", "split": "test", "id": [1]}, "file:3")
     assert (record.task, record.split, record.source) == ("story", "test", "file:3")
-    record = parse_row({"text": "a", "task": 3, "split": "", "also": "b"})
-    assert (record.task, record.split, record.also) == ("all", "all", ())
+    assert record.ignored == ("id",)
+    assert parse_row({"text": "a", "task": None, "split": ""}).task == "all"
 
 
 def test_other_right_answers_are_kept():
     row = {"prompt": "a?", "completion": "b", "also": ["c", "d"]}
     assert parse_row(row).also == ("c", "d")
-    assert parse_row(row | {"also": ["c", 1]}).also == () == parse_row(row | {"also": [""]}).also
 
 
 @pytest.mark.parametrize("row, wrong", [
-    ([], "the row is a list, expected an object"),
+    ([], "no user message; expected"),
     ("text", "the row is text, expected an object"),
     (None, "the row is null, expected an object"),
     (True, "the row is true or false, expected an object"),
     (1.5, "the row is a number, expected an object"),
-    ({}, r"not known from its keys \(none\); expected messages, or conversations"),
-    ({"question": "a", "answer": "b"},
-     r"not known from its keys \('question', 'answer'\); expected"),
-    ({"instruction": "a"}, "output is missing, expected text"),
+    ({}, r"not known from its keys \(none\); expected messages"),
+    ({"ask": "a", "reply": "b"}, r"not known from its keys \('ask', 'reply'\); expected"),
+    ({"instruction": "a"}, "there is instruction but no answer; expected one of output"),
     ({"instruction": 3, "output": "b"}, "instruction is a number, expected text"),
-    ({"instruction": "a", "output": None}, "output is null, expected text"),
+    ({"instruction": "a", "output": None}, "there is instruction but no answer"),
+    ({"instruction": "a", "output": "b", "answer": "c"}, "output and answer say the same"),
+    ({"instruction": "a", "question": "b", "answer": "c"}, "instruction and question say the same"),
+    ({"instruction": "a", "input": "b", "context": "c", "output": "d"}, "input and context say"),
+    ({"question": "a", "answer": 2, "choices": ["x", "y", "z"]}, "answer is a number, expected"),
     ({"instruction": "a", "output": "b", "input": ["c"]}, "input is a list, expected text"),
     ({"instruction": "a", "output": "b", "input": 0}, "input is a number, expected text"),
     ({"instruction": "a", "output": ""}, "the assistant content is empty, expected text"),
-    ({"instruction": "a", "output": "b", "system": 0}, "the system content is int, expected text"),
+    ({"instruction": "a", "output": "b", "system": 0}, "system is a number, expected text"),
     ({"instruction": "a", "output": "b", "system": " "},
      "the system content is empty, expected text"),
     ({"instruction": "a", "output": "b", "history": 0}, "history must be a list of"),
     ({"instruction": "a", "output": "b", "history": {}}, "history must be a list of"),
     ({"instruction": "a", "output": "b", "history": ["ab"]}, "history must be a list of"),
     ({"instruction": "a", "output": "b", "history": [["a"]]}, "history must be a list of"),
-    ({"instruction": "a", "output": "b", "history": [["a", None]]}, "message 2: .* expected text"),
-    ({"prompt": "a"}, "completion is missing, expected text"),
+    ({"instruction": "a", "output": "b", "history": [["a", None]]}, "content is NoneType"),
+    ({"prompt": "a"}, "there is prompt but no answer"),
     ({"prompt": "a", "completion": {}}, "completion is an object, expected text"),
-    ({"text": None}, "text is null, expected text"),
+    ({"text": None}, "not known from its keys"),
     ({"text": " \n"}, "text is empty, expected a document"),
     ({"text": "a\ud800"}, "lone surrogate .* at character 1: .*remove it"),
-    ({"messages": "a"}, "messages is str, expected a list"),
+    ({"messages": "a"}, "messages is text, expected a list"),
     ({"messages": []}, "no user message; expected"),
     ({"messages": [m("user", "a")]}, "ends with the user; expected an assistant's answer"),
-    ({"messages": [m("user", "a"), m("tool", "b")]},
-     "message 2: unknown role 'tool': expected one of"),
+    ({"messages": [m("user", "a"), m("tool", "b")]}, "message 2 is by 'tool'; calls of tools"),
+    ({"messages": [m("user", "a"), m("narrator", "b")]}, "message 2: unknown role 'narrator'"),
     ({"messages": [m("user", "a"), m("user", "b")]}, "turn 2 is by user, expected assistant"),
-    ({"conversations": {}}, "conversations is an object, expected a list of from and value"),
-    ({"conversations": [v("user", "a")]}, "turn 1: from is 'user', expected human, gpt or system"),
-    ({"conversations": [v(["gpt"], "a")]}, r"turn 1: from is \['gpt'\], expected human"),
+    ({"conversations": {}}, "conversations is an object, expected a list of role and content"),
+    ({"conversations": [v(["gpt"], "a")]}, "message 1: role is a list, expected text"),
     ({"conversations": [v("human", "a"), {"from": "gpt"}]},
-     "turn 2 must be an object with from and value"),
+     "message 2 must be an object with role and content"),
     ({"conversations": [v("human", "a"), "b"]},
-     "turn 2 must be an object with from and value, got 'b'"),
+     "message 2 must be an object with role and content, got 'b'"),
     ({"conversations": [v("human", "a"), v("gpt", 3)]},
      "message 2: the assistant content is int, expected text"),
-    ({"conversations": [v("gpt", "a"), v("human", "b")]}, "turn 1 is by assistant, expected user"),
+    ({"conversations": [v("gpt", "a"), v("human", "b")]}, "ends with the user; expected an"),
+    ({"conversations": [v("gpt", "a"), v("gpt", "b")]}, "turn 1 is by assistant, expected user"),
+    ({"messages": [m("user", "a"), m("assistant", "b") | {"weight": 0.5}]}, "weight is 0.5"),
+    ({"messages": [m("user", "a"), m("assistant", "b") | {"train": "no"}]}, "train is 'no'"),
+    ({"messages": [m("user", "a") | {"train": True}, m("assistant", "b")]},
+     "train asks to learn what the user says; only answers"),
+    ({"messages": [m("system", "x"), m("user", "a"), m("assistant", "b")], "system": "y"},
+     "there are two system messages"),
+    ({"messages": [m("user", [{"type": "image_url", "image_url": {}}]), m("assistant", "b")]},
+     "message 1: a part of the content is 'image_url'"),
+    ({"prompt": "a", "completion": "b", "images": ["x.png"]}, "the row has images, "),
+    ({"prompt": "a", "chosen": "b", "rejected": "c"}, "chosen: this is preference data"),
+    ({"prompt": "a", "completion": "b", "label": True}, "label: this is preference data"),
+    ({"text": "a", "label": 1}, "text beside label is no document"),
+    ({"prompt": "a", "completion": "b", "choices": ["x", "y"]}, "'b' is not among the choices"),
+    ({"prompt": "a", "completion": "b", "choices": "b"}, "choices is text, expected a list"),
+    ({"text": "a", "choices": ["a", "b"]}, "choices go with a question"),
+    ({"prompt": "a", "completion": "b", "also": [1]}, "one of also is a number, expected text"),
+    ({"prompt": "a", "completion": "b", "also": [""]}, "one of also is empty"),
+    ({"prompt": "a", "completion": "b", "also": ["\ud800"]}, "one of also has a lone surrogate"),
+    ({"prompt": "a", "completion": "b", "split": "\ud800"}, "split has a lone surrogate"),
+    ({"prompt": "a", "completion": "b", "task": 3}, "task is a number, expected text"),
 ])
 def test_a_bad_row_is_refused_with_what_was_expected(row, wrong):
     with pytest.raises(ValueError, match=wrong):
@@ -177,7 +201,7 @@ def test_several_files_of_different_formats_are_read_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("content, line, wrong", [
-    (f'{ROW}\n{{"prompt": 1}}\n{ROW}', 2, "prompt is a number, expected text"),
+    (f'{ROW}\n{{"prompt": 1}}\n{ROW}', 2, "there is prompt but no answer"),
     (f"{ROW}\n\n{{bad\n", 3, "not JSON: .* at column 2; expected an object"),
     (f"{ROW}\n{ROW}{ROW}\n", 2, "not JSON: Extra data"),
     (f"{ROW}\n5\n", 2, "the row is a number, expected an object"),
@@ -192,7 +216,7 @@ def test_several_files_of_different_formats_are_read_in_order(tmp_path):
      "JSON that cannot be read .*; expected a plain object"),
     (ROW + '\n{"text": NaN}', 2, "text is a number, expected text"),
     (ROW + '\n{"prompt": Infinity, "completion": "b"}', 2, "prompt is a number, expected text"),
-    (f'[\n{ROW},\n\n{{"prompt": 1}}]', 4, "prompt is a number, expected text"),
+    (f'[\n{ROW},\n\n{{"prompt": 1}}]', 4, "there is prompt but no answer"),
     (f"[\n{ROW},\n 5]", 3, "the row is a number, expected an object"),
     (f"[\n{ROW},\n{ROW},\n]", 4,
      "not JSON: Expecting value at line 4, column 1; .*rest of the array cannot be read"),
@@ -244,7 +268,7 @@ def test_when_no_row_can_be_used_skipping_does_not_hide_it(tmp_path):
 @pytest.mark.parametrize("skip_bad", [False, True])
 def test_a_file_without_rows_is_refused_by_name(tmp_path, content, skip_bad):
     good, empty = write(tmp_path, ROW), write(tmp_path, content, "empty.json")
-    message = r"empty\.json: holds no rows; expected JSON lines or a JSON array"
+    message = r"empty\.json: holds no rows; expected JSON lines, a JSON array, CSV"
     with pytest.raises(ValueError, match=message):
         read_records([good, empty], skip_bad)
 
@@ -256,11 +280,168 @@ def test_a_missing_file_or_a_folder_is_refused_by_name(tmp_path, skip_bad):
             read_records([path], skip_bad)
 
 
+ANN = "u: Q | a: A"
+
+
+@pytest.mark.parametrize("row, expected", [
+    ({"messages": [m("User", "Q"), m("Assistant", "A")]}, ANN),
+    ({"conversations": [v("user", "Q"), v("bing", "A")]}, ANN),
+    ({"conversations": [m("prompter", "Q"), m("model", "A")]}, ANN),
+    ({"conversation": [m("human", "Q"), v("chatgpt", "A")]}, ANN),
+    ([m("user", "Q"), m("assistant", "A")], ANN),
+    ({"messages": None, "instruction": "Q", "output": "A"}, ANN),
+    ({"messages": [m("user", [{"type": "text", "text": "Q"}]), m("bot", ["A"])]}, ANN),
+    ({"prompt": [m("user", "Q")], "completion": [m("assistant", "A")]}, ANN),
+    ({"question": "Q", "answer": "A"}, ANN),
+    ({"input": "Q", "output": "A"}, ANN),
+    ({"query": "Q", "response": "A", "context": None}, ANN),
+    ({"instruction": "Q", "context": "C", "response": "A"},
+     "u: Q\nC | a: A"),
+    ({"messages": [m("developer", "S"), *[m("user", "Q"), m("assistant", "A")]]},
+     f"s: S | {ANN}"),
+    ({"conversations": [v("human", "Q"), v("gpt", "A")], "system": "S"}, f"s: S | {ANN}"),
+    ({"prompt": "Q", "completion": "A", "system_prompt": "S"}, f"s: S | {ANN}"),
+    ({"query": "Q", "response": "A", "history": [["a", "b"]], "system": "S"},
+     f"s: S | u: a | a: b | {ANN}"),
+])
+def test_rows_that_people_have_are_read(row, expected):
+    assert turns(parse_row(row)) == expected
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}, {"loss": False}])
+@pytest.mark.parametrize("turn", [m, v])
+def test_an_answer_that_is_not_to_be_learnt_is_context_to_its_end(mark, turn):
+    row = {"messages": [turn("user", "ab"), turn("assistant", "cd") | mark, turn("user", "e"),
+                        turn("assistant", "f") | {"weight": 1}]}
+    rendered = render_record(parse_row(row), TOKENIZER)
+    end = TOKENIZER.special(END_OF_TURN)
+    learnt = [token for token, flag in zip(rendered.ids, rendered.loss_mask) if flag]
+    assert learnt == [ord("f"), end] and rendered.ids.count(end) == 4
+    unmarked = {"messages": [{k: x for k, x in each.items() if k not in mark}
+                             for each in row["messages"]]}
+    assert render_record(parse_row(unmarked), TOKENIZER).ids == rendered.ids
+
+
+def test_an_answer_that_opens_a_conversation_is_context():
+    row = {"conversations": [v("gpt", "a"), v("human", "b"), v("gpt", "c")]}
+    rendered = render_record(parse_row(row), TOKENIZER)
+    learnt = [token for token, flag in zip(rendered.ids, rendered.loss_mask) if flag]
+    assert learnt == [ord("c"), TOKENIZER.special(END_OF_TURN)]
+
+
+def test_what_is_not_used_is_named_and_counted(tmp_path):
+    rows = [{"instruction": "Q", "output": "A", "id": 1, "text": "Q A"},
+            {"messages": [m("user", "Q") | {"name": "x"}, m("assistant", "A") | {"weight": 0},
+                          m("user", "Q"), m("assistant", "A")], "id": 2},
+            {"text": "A document."}, {"x": 1}]
+    path = write(tmp_path, "\n".join(map(json.dumps, rows)))
+    assert describe(*read_records([path], skip_bad=True)) == [
+        f"{path}: 4 rows: 2 conversations, 1 documents; 1 turns not learnt; 1 bad rows skipped, "
+        f"the first: {path}:4: the format is not known from its keys ('x'); expected {FORMATS}; "
+        "keys ignored: a turn's name (1), id (2), text (1)"]
+
+
+def test_tables_and_compressed_files_are_read_with_the_line_of_each_row(tmp_path):
+    table = 'instruction,input,output\nQ,,A\n"Q\nQ",I,"A, B"\nQ,,A\n'
+    path = tmp_path / "rows.csv"
+    path.write_text(table, encoding="utf-8")
+    records, _ = read_records([path])
+    assert [record.source for record in records] == [f"{path}:2", f"{path}:3", f"{path}:5"]
+    assert turns(records[1]) == "u: Q\nQ\nI | a: A, B"
+    packed = tmp_path / "rows.csv.gz"
+    packed.write_bytes(gzip.compress(table.encode()))
+    assert [turns(record) for record in read_records([packed])[0]] == list(map(turns, records))
+    tabs = tmp_path / "rows.tsv"
+    tabs.write_text("question\tanswer\nQ\tA\n", encoding="utf-8")
+    assert turns(read_records([tabs])[0][0]) == ANN
+    (tmp_path / "bad.csv").write_text("question,answer\nQ,A\nQ\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bad\.csv:3: the row has fewer cells than the header"):
+        read_records([tmp_path / "bad.csv"])
+
+
+@pytest.mark.parametrize("content", [
+    json.dumps({"data": [{"prompt": "Q", "completion": "A"}]}, indent=2),
+    json.dumps({"version": 1, "rows": [{"prompt": "Q", "completion": "A"}]}),
+    json.dumps({"prompt": "Q", "completion": "A"}, indent=2),
+    json.dumps([m("user", "Q"), m("assistant", "A")]),
+    json.dumps([m("user", "Q"), m("assistant", "A")]) + "\n",
+])
+def test_one_value_that_holds_rows_or_is_one_is_read(tmp_path, content):
+    assert [turns(record) for record in read_records([write(tmp_path, content)])[0]] == [ANN]
+
+
+def test_lists_of_messages_on_lines_are_conversations(tmp_path):
+    line = json.dumps([m("user", "Q"), m("assistant", "A")])
+    records, _ = read_records([write(tmp_path, f"{line}\n{line}\n")])
+    assert [turns(record) for record in records] == [ANN, ANN]
+
+
+def test_a_parquet_file_is_recognised_and_its_conversion_named(tmp_path):
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(b"PAR1 and more")
+    with pytest.raises(ValueError, match="a Parquet file; convert it with: python -c"):
+        read_records([path])
+
+
 def good_text(value):
     """Whether a value is text that is not blank and holds no lone surrogate."""
     if not isinstance(value, str) or value.strip() == "":
         return False
     return not re.search("[\ud800-\udfff]", value)
+
+
+class Bad(Exception):
+    """What the second reader raises for a row that cannot be used."""
+
+
+def one_of(row, *keys):
+    """The one of some keys that a row has, or None; Bad if there are two."""
+    found = [key for key in keys if key in row]
+    if len(found) > 1:
+        raise Bad
+    return found[0] if found else None
+
+
+def second_turn(turn):
+    """(role, content) of a turn."""
+    names = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
+             "system": "system"}
+    if not isinstance(turn, dict):
+        raise Bad
+    turn = {key: value for key, value in turn.items() if value is not None}
+    who, what = one_of(turn, "role", "from"), one_of(turn, "content", "value")
+    if not who or not what or not isinstance(turn[who], str) or turn[who].lower() not in names:
+        raise Bad
+    content = turn[what]
+    if isinstance(content, list):
+        if not all(isinstance(part, str) for part in content):
+            raise Bad
+        content = "".join(content)
+    return names[turn[who].lower()], content
+
+
+def second_question(row):
+    """[(role, content), ...] of a row with a question and its answer."""
+    question = one_of(row, "instruction", "prompt") or "input"
+    answer = one_of(row, "output", "completion")
+    if not answer:
+        raise Bad
+    if isinstance(row[question], list) and isinstance(row[answer], list):
+        return [second_turn(turn) for turn in row[question] + row[answer]]
+    given = row.get("input", "") if question != "input" else ""
+    system, history = row.get("system", ""), row.get("history", [])
+    if history == "":
+        history = []
+    if not all(isinstance(text, str) for text in (row[question], given, system)):
+        raise Bad
+    if not isinstance(history, list) or not all(
+            isinstance(pair, list) and len(pair) == 2 for pair in history):
+        raise Bad
+    asked = row[question] + ("\n" + given if given.strip() else "")
+    found = [("system", system)] if system else []
+    for user, reply in history:
+        found += [("user", user), ("assistant", reply)]
+    return [*found, ("user", asked), ("assistant", row[answer])]
 
 
 def second_reading(line):
@@ -272,49 +453,32 @@ def second_reading(line):
         row = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
+    if isinstance(row, list):
+        row = {"messages": row}
     if not isinstance(row, dict):
         return None
-    if "messages" in row or "conversations" in row:
-        if "messages" in row:
-            key, who, what = "messages", "role", "content"
-            names = {role: role for role in ROLES}
+    row = {key: value for key, value in row.items() if value is not None}
+    task = row.get("task", "")
+    if task != "" and not (isinstance(task, str) and not re.search("[\ud800-\udfff]", task)):
+        return None
+    try:
+        turns = one_of(row, "messages", "conversations")
+        if turns:
+            if not isinstance(row[turns], list):
+                return None
+            found = [second_turn(turn) for turn in row[turns]]
+        elif {"instruction", "prompt"} & row.keys() or (
+                "input" in row and {"output", "completion"} & row.keys()):
+            found = second_question(row)
         else:
-            key, who, what = "conversations", "from", "value"
-            names = {"human": "user", "gpt": "assistant", "system": "system"}
-        if not isinstance(row[key], list):
-            return None
-        found = []
-        for turn in row[key]:
-            if not isinstance(turn, dict) or not isinstance(turn.get(who), str):
-                return None
-            if turn[who] not in names:
-                return None
-            found.append((names[turn[who]], turn.get(what)))
-    elif "instruction" in row:
-        system, history, given = row.get("system"), row.get("history"), row.get("input")
-        found = [] if system is None or system == "" else [("system", system)]
-        if history is None or history == "":
-            history = []
-        if not isinstance(history, list):
-            return None
-        for pair in history:
-            if not isinstance(pair, list) or len(pair) != 2:
-                return None
-            found += [("user", pair[0]), ("assistant", pair[1])]
-        if not isinstance(row["instruction"], str) or not (given is None or isinstance(given, str)):
-            return None
-        asked = row["instruction"]
-        if given is not None and given.strip():
-            asked += "\n" + given
-        found += [("user", asked), ("assistant", row.get("output"))]
-    elif "prompt" in row:
-        found = [("user", row["prompt"]), ("assistant", row.get("completion"))]
-    else:
-        return row["text"] if good_text(row.get("text")) else None
+            part_of_something = {"role", "output", "completion"} & row.keys()
+            return row["text"] if good_text(row.get("text")) and not part_of_something else None
+    except Bad:
+        return None
     if not all(good_text(content) for _, content in found):
         return None
     order = "".join(role[0] for role, _ in found)
-    return found if re.fullmatch("s?(ua)+", order) else None
+    return found if re.fullmatch("s?a?(ua)+", order) else None
 
 
 def check_rendered(record, expected):
@@ -328,12 +492,13 @@ def check_rendered(record, expected):
         assert mask == [0] + [1] * (len(ids) - 1)
         return
     assert (ids[0], mask[0]) == (begin, 0)
-    at = 1
-    for role, content in expected:
+    at, first_user = 1, [role for role, _ in expected].index("user")
+    for place, (role, content) in enumerate(expected):
+        learnt = role == "assistant" and place > first_user
         stop = ids.index(end, at)
         assert ids[at] == TOKENIZER.special(ROLES[role])
         assert bytes(ids[at + 1:stop]) == content.encode()
-        assert mask[at:stop + 1] == [0] + [int(role == "assistant")] * (stop - at)
+        assert mask[at:stop + 1] == [0] + [int(learnt)] * (stop - at)
         at = stop + 1
     assert at == len(ids)
 

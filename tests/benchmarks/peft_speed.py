@@ -29,7 +29,7 @@ from minisft.checkpoint import load_model
 from minisft.conversation import Conversation
 from minisft.experiment import PILOT_SEED, Arm, Trial, measure
 from minisft.generate import generate
-from minisft.intervals import paired_bootstrap
+from minisft.intervals import paired_interval
 from minisft.loop import train_steps
 from minisft.loss import sft_loss
 from minisft.memory import peak_bytes
@@ -163,7 +163,7 @@ def measure_task(seeds=5):
         for seed, share in enumerate(arm["by_seed"]):
             print(f"{name}, seed {seed}, new passages: {share:.1%}")
     full, lora = measured["full"], measured["LoRA"]
-    gap, low, high = paired_bootstrap(full["scores"], lora["scores"])
+    gap, low, high = paired_interval(full["scores"], lora["scores"])
     print(f"LoRA (rate {lora['rate']:g}) - full (rate {full['rate']:g}): "
           f"{100 * gap:+.2f} points [{100 * low:+.2f}, {100 * high:+.2f}]  "
           f"{reached(gap >= -0.02)}: -2 or better "

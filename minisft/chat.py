@@ -18,6 +18,7 @@ from minisft.conversation import Conversation, Message, render_prompt
 from minisft.device import device_option, pick_device
 from minisft.generate import Sampling, generate_steps
 from minisft.models import open_chosen
+from minisft.screen import visible
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN
 
 WELCOME = """\
@@ -82,7 +83,7 @@ def respond(model, tokenizer, messages, config, generator):
                   "or the model's context)", end="")
         else:
             pieces.append(piece)
-            print(piece, end="", flush=True)
+            print(visible(piece), end="", flush=True)
     print()
     return "".join(pieces)
 
@@ -130,9 +131,8 @@ def converse(model, tokenizer, config, generator):
 
 def main(argv=None):
     config = parse(ChatConfig, argv, "python -m minisft.chat", "Talk to a tuned model.")
-    for stream in (sys.stdin, sys.stdout):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")
     try:
         model, tokenizer = open_chosen(config.model)
         model.to(pick_device(config.device))

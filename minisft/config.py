@@ -8,6 +8,7 @@ a field's type cannot say, `__post_init__` checks.
 import argparse
 import dataclasses
 import difflib
+import sys
 import types
 
 
@@ -56,6 +57,9 @@ def parse(cls, argv, prog, description, positional=()):
 
     prog: the command as one types it. positional: names of the fields that stand without a flag.
     """
+    for stream in (sys.stdout, sys.stderr):  # no console ends a command with what it cannot show
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     parser = _Parser(prog=prog, description=description, allow_abbrev=False)
     for field in dataclasses.fields(cls):
         if field.name in positional:

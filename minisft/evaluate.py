@@ -18,15 +18,17 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 import torch
+from tqdm import tqdm
 
 from minisft.batching import length_buckets, pad, prepare
 from minisft.config import at_least, option, parse
 from minisft.conversation import Conversation, render, render_prompt
 from minisft.device import device_option, pick_device
-from minisft.generate import generate
+from minisft.generate import generate_steps
 from minisft.loss import sft_loss
 from minisft.models import open_chosen
-from minisft.records import Record, read_records
+from minisft.records import Record, describe, read_records
+from minisft.screen import visible
 from minisft.shipped import TEST_FILES
 from minisft.tokenizer import END_OF_TURN
 
@@ -54,13 +56,15 @@ class Question:
 
 
 def conversations(records):
-    """The records that are conversations."""
-    return [record for record in records if isinstance(record.item, Conversation)]
+    """The records that ask: conversations, but for those whose last answer is not to be learnt."""
+    return [record for record in records
+            if isinstance(record.item, Conversation) and record.item.messages[-1].learn]
 
 
-def answer_all(model, tokenizer, records, batch_size=128):
+def answer_all(model, tokenizer, records, batch_size=128, label=None):
     """Answers to the last question of each conversation among `records`, in their order.
 
+    label: of a progress bar, which is shown only if there is one.
     Plain text asks nothing and is left out. A question with choices is answered with the one that
     the model finds likeliest. A prompt that leaves no room for an answer in the model's context is
     answered wrong, with an empty `given`.
@@ -78,11 +82,13 @@ def answer_all(model, tokenizer, records, batch_size=128):
             questions.append(question)
 
     questions.sort(key=lambda question: (len(question.prompt), len(question.right[0])))
-    for start in range(0, len(questions), batch_size):
-        batch = questions[start:start + batch_size]
-        for question, ids in zip(batch, answer_batch(model, tokenizer, batch)):
-            text = tokenizer.decode([token for token in ids if not tokenizer.is_special(token)])
-            answers[question.place] = to_answer(question.record, text, ids in question.right)
+    batches = [questions[i:i + batch_size] for i in range(0, len(questions), batch_size)]
+    with tqdm(total=sum(map(longest_answer, batches)), desc=label, unit="token",
+              disable=label is None, dynamic_ncols=True) as bar:
+        for batch in batches:
+            for question, ids in zip(batch, answer_batch(model, tokenizer, batch, bar)):
+                text = tokenizer.decode([token for token in ids if not tokenizer.is_special(token)])
+                answers[question.place] = to_answer(question.record, text, ids in question.right)
     return answers
 
 
@@ -101,11 +107,23 @@ def to_answer(record, given, right):
     return Answer(record.split, record.task, question, expected, given, right)
 
 
-def answer_batch(model, tokenizer, questions):
-    """Greedily decoded ids for each of some questions, computed together."""
-    longest = max(len(right) for question in questions for right in question.right)
-    prompts = [question.prompt for question in questions]
-    return generate(model, prompts, longest + 1, stop=(tokenizer.special(END_OF_TURN),))
+def longest_answer(questions):
+    """Tokens to generate for some questions: one more than the longest right answer has."""
+    return 1 + max(len(right) for question in questions for right in question.right)
+
+
+def answer_batch(model, tokenizer, questions, bar):
+    """Greedily decoded ids for each of some questions, computed together; moves the bar on."""
+    prompts, most = [question.prompt for question in questions], longest_answer(questions)
+    ids = [[] for _ in prompts]
+    done = 0
+    for step in generate_steps(model, prompts, most, stop=(tokenizer.special(END_OF_TURN),)):
+        for row, token in step.items():
+            ids[row].append(token)
+        bar.update()
+        done += 1
+    bar.update(most - done)
+    return ids
 
 
 @torch.no_grad()
@@ -191,6 +209,7 @@ class EvaluateConfig:
                             "in checkpoints/")
     data: tuple = option(TEST_FILES, "files to evaluate on, in any format that training takes")
     show: int = option(0, "number of wrong answers to print for each split")
+    skip_bad: bool = option(False, "count and skip rows that cannot be used, instead of stopping")
     device: str = device_option()
 
     def __post_init__(self):
@@ -201,8 +220,10 @@ def evaluate(config):
     """Print the tables of exact match and loss."""
     model, tokenizer = open_chosen(config.model)
     model.to(pick_device(config.device))
-    records, _ = read_records(config.data)
-    answers = answer_all(model, tokenizer, records)
+    records, bad = read_records(config.data, config.skip_bad)
+    if config.data != TEST_FILES:
+        print("\n".join(describe(records, bad)))
+    answers = answer_all(model, tokenizer, records, label="answering")
     if answers:
         print("\n".join(table(exact_match(answers))))
     examples, notes = prepare(records, tokenizer, model.config.block_size)
@@ -219,8 +240,8 @@ def print_wrong(answers, most):
     for split in dict.fromkeys(answer.split for answer in answers):
         wrong = [answer for answer in answers if answer.split == split and not answer.right]
         for answer in wrong[:most]:
-            print(f"\n[{split}, {answer.task}] {answer.question}")
-            print(f"  expected: {answer.expected}\n  given:    {answer.given}")
+            print(visible(f"\n[{split}, {answer.task}] {answer.question}\n"
+                          f"  expected: {answer.expected}\n  given:    {answer.given}"))
 
 
 def main(argv=None):

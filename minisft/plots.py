@@ -42,6 +42,11 @@ def running_mean(values, width):
     return means
 
 
+def label(name, space="\n"):
+    """A name as text of a figure: a dollar sign in it begins no formula."""
+    return name.replace("_", space).replace("$", r"\$")
+
+
 def as_shares(axis):
     """Write an axis from 0 to 1 as 0% to 100%."""
     axis.set_ticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
@@ -65,7 +70,7 @@ def before_after(axes, shares, intervals=None):
             axes.errorbar(i + 0.2, after, error(after, low, high), color=INK, capsize=3)
         axes.text(i - 0.2, before + 0.015, f"{before:.0%}", ha="center", fontsize=SMALL)
         axes.text(i + 0.2, max(after, high) + 0.015, f"{after:.0%}", ha="center", fontsize=SMALL)
-    axes.set_xticks(range(len(shares)), [split.replace("_", "\n") for split in shares])
+    axes.set_xticks(range(len(shares)), [label(split) for split in shares])
     axes.set_ylim(0, 1.12)
     as_shares(axes.yaxis)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
@@ -102,7 +107,7 @@ def comparison(path, shares, intervals, title):
         save(figure, path)
 
 
-def grouped_bars(path, groups, names, title, label):
+def grouped_bars(path, groups, names, title, y_label):
     """Bars in groups: {group: [(value, low, high) for each name]}, shares from 0 to 1."""
     colors = (BEFORE, ACCENT, AFTER) if len(names) == 3 else (AFTER, ACCENT)
     width = 0.8 / len(names)
@@ -118,17 +123,17 @@ def grouped_bars(path, groups, names, title, label):
                     axes.errorbar(place, value, error(value, low, high), color=INK, capsize=3)
                 axes.text(place, max(value, high) + 0.015, f"{value:.0%}", ha="center",
                           fontsize=SMALL)
-        axes.set_xticks(range(len(groups)), [group.replace("_", " ") for group in groups])
+        axes.set_xticks(range(len(groups)), [label(group, " ") for group in groups])
         axes.set_ylim(0, 1.12)
         as_shares(axes.yaxis)
-        axes.set(title=title, ylabel=label)
+        axes.set(title=title, ylabel=y_label)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(names))
         note = "Lines are 95% intervals, where they are known."
         figure.text(0.99, -0.1, note, ha="right", fontsize=SMALL)
         save(figure, path)
 
 
-def arms(path, panels, label, limits=(0, 1)):
+def arms(path, panels, x_label, limits=(0, 1)):
     """A dot with its 95% interval for each arm, on one scale for all panels.
 
     panels: {title: {arm: (value, low, high)}}; shares.
@@ -151,7 +156,7 @@ def arms(path, panels, label, limits=(0, 1)):
             panel.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
             panel.grid(axis="x", alpha=0.3)
             panel.set_title(title, loc="center")
-            panel.set_xlabel(label)
+            panel.set_xlabel(x_label)
         figure.supxlabel(INTERVALS, fontsize=SMALL)
         save(figure, path)
 
@@ -273,7 +278,7 @@ def corpus(path, counts, splits, lengths):
                     rows.add_patch(plt.Rectangle((k - 0.48, i - 0.45), 0.96, 0.9, linewidth=0,
                                                  facecolor=color, alpha=shade))
                     rows.text(k, i, f"{number:,}", ha="center", va="center", fontsize=SMALL)
-        rows.set_xticks(range(len(splits)), [split.replace("_", "\n") for split in splits],
+        rows.set_xticks(range(len(splits)), [label(split) for split in splits],
                         fontsize=SMALL - 1)
         rows.set_xlim(-0.5, len(splits) - 0.5)
         rows.set_title("Conversations (blue: to tune on; red: to test)")
@@ -281,7 +286,7 @@ def corpus(path, counts, splits, lengths):
         spread.boxplot([lengths[task] for task in tasks], orientation="horizontal",
                        positions=range(len(tasks)), widths=0.6, showfliers=False, whis=(0, 100),
                        medianprops={"color": ACCENT, "linewidth": 2})
-        rows.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks])
+        rows.set_yticks(range(len(tasks)), [label(task, " ") for task in tasks])
         rows.set_ylim(len(tasks) - 0.4, -0.6)
         spread.set_title("Length: least, quartiles, most")
         spread.set_xlabel("tokens in a conversation")
@@ -302,8 +307,8 @@ def over_training(path, probes):
         loss.set_yscale("log")
         loss.set_yticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
         loss.minorticks_off()
-        for (name, label), color in zip(names.items(), (AFTER, ACCENT, INK, BEFORE)):
-            shares.plot(steps, [row[name] for row in probes], color=color, linewidth=2, label=label)
+        for (name, text), color in zip(names.items(), (AFTER, ACCENT, INK, BEFORE)):
+            shares.plot(steps, [row[name] for row in probes], color=color, linewidth=2, label=text)
         shares.axhline(0.5, color=BEFORE, linewidth=0.8, linestyle=":")  # chance of the sorting
         shares.set(title="Correct continuations", xlabel="step", ylim=(0, 1.02))
         as_shares(shares.yaxis)

@@ -90,6 +90,29 @@ def render_record(record, tokenizer):
     return render(record.item, tokenizer)
 
 
+def hold_out(records, every=20):
+    """(records to train on, records to evaluate on): every 20th question is held out.
+
+    Rows that ask the same, with the same turns up to the last answer, stay on one side.
+    """
+    groups = {}
+    for record in records:
+        groups.setdefault(asked(record), []).append(record)
+    train, held_out = [], []
+    for number, group in enumerate(groups.values(), 1):
+        (train if number % every else held_out).extend(group)
+    order = {id(record): place for place, record in enumerate(records)}
+    return (sorted(train, key=lambda record: order[id(record)]),
+            sorted(held_out, key=lambda record: order[id(record)]))
+
+
+def asked(record):
+    """What a record asks: its turns up to the last answer, or its text."""
+    if isinstance(record.item, str):
+        return record.item
+    return tuple((message.role, message.content) for message in record.item.messages[:-1])
+
+
 def describe(records, bad=()):
     """A line for each file: what was read, what is not learnt, what was skipped or ignored."""
     files = dict.fromkeys(_file(text) for text in [record.source for record in records] + [*bad])

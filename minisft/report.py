@@ -9,12 +9,13 @@ from minisft.batching import prepare
 from minisft.checkpoint import write_atomically
 from minisft.evaluate import answer_all, conversations, exact_match, mean_loss, table
 from minisft.run import read_log
+from minisft.screen import one_line, table_cell, visible
 
 WEAKEST = 5  # tasks that the table on the screen names
 
 
-def assess(model, tokenizer, records):
-    """What a model can do, as plain values:
+def assess(model, tokenizer, records, label=None):
+    """What a model can do, as plain values (label: of a progress bar):
 
         {"counts": [[split, task, right, n]], "loss": {split: x}, "guessing": {split: share},
          "answers": [[question, expected, given]]}
@@ -22,7 +23,7 @@ def assess(model, tokenizer, records):
     A split of plain text has a loss but no counts; one whose rows are all too long has no loss.
     `guessing`: for splits whose questions all have choices, the share that guessing gets right.
     """
-    answers = answer_all(model, tokenizer, records)
+    answers = answer_all(model, tokenizer, records, label=label)
     by_split = {}
     for record in records:
         by_split.setdefault(record.split, []).append(record)
@@ -121,9 +122,9 @@ def write_report(folder, settings, before, after):
 
     print("\n" + "\n".join([*summary, "", *weakest_tasks(after)]))
     for question, expected, old, new in answers:
-        print(f"\n> {question}")
+        print(f"\n> {visible(question)}")
         for name, answer in (("expected", expected), ("before", old), ("after", new)):
-            print(f"  {name:8}  {_one_line(answer)}")
+            print(f"  {name:8}  {one_line(answer)}")
     print(f"\nmodel, log, figure and the full report are in {folder}; talk to the model:\n"
           f"python -m minisft.chat --model {quote(str(folder))}")
 
@@ -138,7 +139,7 @@ def shares_of(before, after):
 def report_page(folder, log, settings, summary, tasks, answers):
     """The text of report.md. summary, tasks: lines of tables."""
     seconds, targets = (sum(row[name] for row in log) for name in ("seconds", "targets"))
-    quoted = [f"| {' | '.join(map(_one_line, answer))} |" for answer in answers]
+    quoted = [f"| {' | '.join(map(table_cell, answer))} |" for answer in answers]
     lines = [
         f"# Run {folder}", "",
         f"{len(log)} steps in {seconds:.0f} s of training, {targets:,} supervised tokens;",
@@ -150,7 +151,3 @@ def report_page(folder, log, settings, summary, tasks, answers):
         *quoted, "",
         "## Settings", "", "```json", json.dumps(settings, indent=2, ensure_ascii=False), "```"]
     return "\n".join(lines) + "\n"
-
-
-def _one_line(text):
-    return text.replace("\n", " / ").replace("|", "\\|").strip() or "(nothing)"

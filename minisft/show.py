@@ -9,19 +9,19 @@ context.
 """
 
 import html
-import sys
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 from minisft.config import at_least, option, parse
 from minisft.models import open_model
-from minisft.records import read_records, render_record
+from minisft.records import describe, read_records, render_record
+from minisft.screen import visible
 from minisft.shipped import TOKENIZER
 from minisft.tokenizer import END_OF_TURN, ROLES, Tokenizer
 
 GIVEN, ROLE, SUPERVISED, RESET = "\033[2m", "\033[1;36m", "\033[1;30;42m", "\033[0m"
-MARKS = {"\n": "↵", "\t": "→", "\r": "␍"}
+MARKS = str.maketrans({"\n": "↵", "\t": "→", "\r": "␍"})
 
 # The key of the terminal's first line and of the page: (style, class in the page, meaning).
 KEY = (
@@ -40,6 +40,7 @@ class ShowConfig:
     rows: int = option(3, "number of rows to show")
     tokenizer: str = option(TOKENIZER, "tokenizer file, or a model that has a tokenizer in it")
     html: str = option("", "write a page to this file instead of printing")
+    skip_bad: bool = option(False, "count and skip rows that cannot be used, instead of stopping")
 
     def __post_init__(self):
         at_least(self, row=1, rows=1)
@@ -93,20 +94,9 @@ def _is_text(content):
     return True
 
 
-def visible(text):
-    """Text on one line, safe to print.
-
-    Line ends and tabs are shown by a mark, other characters that are not printable as <U+001B>.
-    """
-    shown = []
-    for char in text:
-        if char in MARKS:
-            shown.append(MARKS[char])
-        elif char.isprintable():
-            shown.append(char)
-        else:
-            shown.append(f"<U+{ord(char):04X}>")
-    return "".join(shown)
+def marked(text):
+    """Text on one line: a mark for line ends and tabs, <U+001B> for what cannot be printed."""
+    return visible(text.translate(MARKS), kept="")
 
 
 def is_role(tokenizer, token):
@@ -141,7 +131,7 @@ def terminal(rendered, tokenizer):
         else:
             style = GIVEN
         border = "\n" if ends_line(tokenizer, token) else "│"
-        shown += [f"{style}{visible(text)}{RESET}", border]
+        shown += [f"{style}{marked(text)}{RESET}", border]
     return "".join(shown[:-1])
 
 
@@ -192,7 +182,7 @@ def _spans(rendered, tokenizer):
         hint = f"token {i}, id {token}"
         if flag:
             hint += f": predicted from the {i} tokens before it"
-        spans.append(f'<span class="{names}" title="{hint}">{html.escape(visible(text))}</span>')
+        spans.append(f'<span class="{names}" title="{hint}">{html.escape(marked(text))}</span>')
         if ends_line(tokenizer, token):
             spans.append("<br>")
     return "".join(spans)
@@ -208,18 +198,20 @@ def load_tokenizer(path):
 def show(config):
     """Print the chosen rows, or write a page of them."""
     tokenizer = load_tokenizer(config.tokenizer)
-    records, _ = read_records([config.file])
+    records, bad = read_records([config.file], config.skip_bad)
     chosen = records[config.row - 1:config.row - 1 + config.rows]
     if not chosen:
         raise ValueError(
             f"{config.file} has {len(records)} rows; --row {config.row} is beyond them")
     rows = [(record.source, render_record(record, tokenizer)) for record in chosen]
 
+    read = visible("\n".join(describe(records, bad)))
     if config.html:
+        print(read)
         Path(config.html).write_text(page(rows, tokenizer), encoding="utf-8")
         print(f"wrote {config.html}; open it in a browser")
     else:
-        print("   ".join(f"{style}{meaning}{RESET}" for style, _, meaning in KEY))
+        print("   ".join(f"{style}{meaning}{RESET}" for style, _, meaning in KEY) + f"\n{read}")
         for title, rendered in rows:
             print(f"\n{title}: {summary(rendered)}\n{terminal(rendered, tokenizer)}")
         if any(has_parts(rendered, tokenizer) for _, rendered in rows):
@@ -241,8 +233,6 @@ def main(argv=None):
     config = parse(
         ShowConfig, argv, "python -m minisft.show", "Show conversations token by token.",
         positional=("file",))
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
     try:
         show(config)
     except (ValueError, OSError) as error:

@@ -22,7 +22,7 @@ from minisft.models import open_model, save_tuned
 from minisft.optim import AdamW, parameter_groups, warmup_cosine
 from minisft.peft import METHODS, add_peft, describe_parameters, has_peft
 from minisft.peft.files import base_fingerprint
-from minisft.records import read_records
+from minisft.records import describe, hold_out, read_records
 from minisft.report import assess, write_report
 from minisft.run import (
     RUNS,
@@ -47,6 +47,8 @@ class TrainConfig:
     eval: tuple = option((), "files to evaluate on before and after; by default the shipped test "
                              "files for the shipped data, and for your own every 20th row, which "
                              "is then held out from training")
+    eval_all: bool = option(False, "evaluate on all rows, not only on a quarter as many as "
+                                   "training sees examples")
     base: str = option(BASE, "base model: a file, a run folder, or a GPT-2 folder")
     method: str = option("full", "what is trained: all weights, or what a method adds to them",
                          choices=("full", *METHODS))
@@ -99,25 +101,33 @@ def load_data(config):
     """(training records, evaluation records), with a line printed for whatever was left out."""
     records, bad = read_records(config.data, config.skip_bad)
     evaluated, bad_too = read_records(config.eval, config.skip_bad) if config.eval else ([], [])
-    if bad or bad_too:
-        print(f"skipped {len(bad + bad_too)} bad rows, the first: {(bad + bad_too)[0]}")
+    for line in describe(records, bad) + describe(evaluated, bad_too):
+        print(line)
     if evaluated:
         return records, evaluated
     if config.data == TRAIN_FILES:
         return records, read_records(TEST_FILES)[0]
-    return hold_out(records)
-
-
-def hold_out(records):
-    """(training records, evaluation records): every 20th is held out, if there are 20."""
-    if len(records) < 20:
+    train_records, held_out = hold_out(records)
+    if not held_out:
         print(f"only {len(records)} rows, so none is held out to evaluate on; name some with "
               "--eval")
-        return records, []
-    held_out = [replace(record, split="held_out") for record in records[19::20]]
-    print(f"held {len(held_out)} of {len(records)} rows out to evaluate on (every 20th); name "
-          "others with --eval")
-    return [record for number, record in enumerate(records, 1) if number % 20], held_out
+    else:
+        print(f"held {len(held_out)} of {len(records)} rows out to evaluate on (every 20th "
+              "question); name others with --eval")
+    return train_records, [replace(record, split="held_out") for record in held_out]
+
+
+def bounded(records, train_records, config):
+    """At most a quarter as many of the rows to evaluate on as training sees rows, but 20.
+
+    So evaluation takes a fraction of the training's time. The rows are taken evenly from all.
+    """
+    seen = steps_for(config, train_records) * config.batch_size
+    most = max(20, seen // 4)
+    if config.eval_all or len(records) <= most:
+        return records
+    print(f"evaluating on {most:,} of {len(records):,} rows; --eval-all takes all of them")
+    return [records[i * len(records) // most] for i in range(most)]
 
 
 def training_of(model, examples, steps, config):
@@ -171,7 +181,7 @@ def steps_for(config, examples):
 def assess_base(model, tokenizer, records, config):
     """What the base can do before it is tuned, after a line that says so."""
     print(f"before training: {config.base} on {len(records):,} rows held out for evaluation")
-    return assess(model, tokenizer, records)
+    return assess(model, tokenizer, records, label="before")
 
 
 def train(config):
@@ -185,6 +195,7 @@ def train(config):
     torch.manual_seed(config.seed)
     model, tokenizer = open_base(config)
     train_records, eval_records = load_data(config)
+    eval_records = bounded(eval_records, train_records, config)
     before = (state["settings"]["before"] if state
               else assess_base(model, tokenizer, eval_records, config))
     if method := config.peft():
@@ -204,7 +215,8 @@ def train(config):
               f"python -m minisft.train --resume --out {quote(folder)}")
         return folder
     save_tuned(folder, model, tokenizer, config.base)
-    write_report(folder, asdict(config), before, assess(model, tokenizer, eval_records))
+    after = assess(model, tokenizer, eval_records, label="after")
+    write_report(folder, asdict(config), before, after)
     return folder
 
 

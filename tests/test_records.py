@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from minisft.records import describe, parse_row, read_records, render_record
+from minisft.records import describe, hold_out, parse_row, read_records, render_record
 from minisft.rows import FORMATS
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN, ROLES, SPECIAL_TOKENS, Tokenizer
 
@@ -374,6 +374,20 @@ def test_lists_of_messages_on_lines_are_conversations(tmp_path):
     line = json.dumps([m("user", "Q"), m("assistant", "A")])
     records, _ = read_records([write(tmp_path, f"{line}\n{line}\n")])
     assert [turns(record) for record in records] == [ANN, ANN]
+
+
+def test_rows_that_ask_the_same_stay_on_one_side():
+    rows = [{"prompt": f"Q{i % 30}", "completion": f"A{i}"} for i in range(90)]
+    train, held_out = hold_out([parse_row(row, f"file:{i}") for i, row in enumerate(rows)])
+    asked = [{record.item.messages[0].content for record in side} for side in (train, held_out)]
+    assert asked[1] == {"Q19"} and len(held_out) == 3 and not asked[0] & asked[1]
+    assert [record.source for record in train] == [
+        f"file:{i}" for i in range(90) if i % 30 != 19]
+
+
+def test_of_fewer_than_twenty_questions_none_is_held_out():
+    records = [parse_row({"text": f"document {i % 19}"}) for i in range(100)]
+    assert hold_out(records) == (records, [])
 
 
 def test_a_parquet_file_is_recognised_and_its_conversion_named(tmp_path):

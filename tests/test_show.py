@@ -17,11 +17,11 @@ from minisft.show import (
     SUPERVISED,
     ShowConfig,
     main,
+    marked,
     page,
     summary,
     terminal,
     token_texts,
-    visible,
 )
 from minisft.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
 
@@ -106,7 +106,7 @@ def test_the_terminal_agrees_with_the_mask_token_by_token(tokenizer):
         rendered = random_rendered(rng, tokenizer)
         texts = token_texts(tokenizer, rendered.ids)
         assert read_terminal(terminal(rendered, tokenizer)) == [
-            (visible(text), bool(flag)) for text, flag in zip(texts, rendered.loss_mask)]
+            (marked(text), bool(flag)) for text, flag in zip(texts, rendered.loss_mask)]
 
 
 @pytest.mark.parametrize("tokenizer", [BYTES, LEARNT, SHIPPED])
@@ -121,7 +121,7 @@ def test_the_page_agrees_with_the_mask_token_by_token(tokenizer):
                 hint = f"token {i}, id {token}"
                 if flag:
                     hint += f": predicted from the {i} tokens before it"
-                expected.append([visible(texts[i]), bool(flag), hint])
+                expected.append([marked(texts[i]), bool(flag), hint])
         assert PageReader(page(rows, tokenizer)).tokens == expected
 
 
@@ -280,7 +280,7 @@ def test_special_tokens_are_shown_by_name_and_the_same_name_typed_is_shown_apart
     ("你好 é 😀", "你好 é 😀"),
 ])
 def test_what_cannot_be_printed_is_marked(text, shown):
-    assert visible(text) == shown
+    assert marked(text) == shown
 
 
 @pytest.mark.parametrize("tokenizer", [BYTES, LEARNT, SHIPPED])

@@ -84,7 +84,7 @@ def answer_all(model, tokenizer, records, batch_size=128, label=None):
     questions.sort(key=lambda question: (len(question.prompt), len(question.right[0])))
     batches = [questions[i:i + batch_size] for i in range(0, len(questions), batch_size)]
     with tqdm(total=sum(map(longest_answer, batches)), desc=label, unit="token",
-              disable=label is None, dynamic_ncols=True) as bar:
+              disable=label is None or not batches, dynamic_ncols=True) as bar:
         for batch in batches:
             for question, ids in zip(batch, answer_batch(model, tokenizer, batch, bar)):
                 text = tokenizer.decode([token for token in ids if not tokenizer.is_special(token)])

@@ -2,13 +2,16 @@
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from minisft import train
+from minisft import evaluate, train
 from minisft.batching import prepare
 from minisft.checkpoint import load_model, save_model
 from minisft.conversation import Conversation, render
@@ -16,7 +19,7 @@ from minisft.evaluate import answer_all, split_shares
 from minisft.model import GPT, GPTConfig
 from minisft.records import parse_row, read_records
 from minisft.run import read_log
-from minisft.shipped import TEST_FILES
+from minisft.shipped import ROOT, TEST_FILES
 from minisft.tokenizer import Tokenizer
 from minisft.train import tune
 
@@ -128,7 +131,7 @@ def test_a_bad_row_stops_before_training_or_is_skipped_and_counted(base, tmp_pat
         run(base, tmp_path, [str(file)])
     assert not (tmp_path / "run").exists()
     run(base, tmp_path, [str(file)], "--skip-bad")
-    assert "skipped 1 bad rows" in capsys.readouterr().out
+    assert "1 bad rows skipped" in capsys.readouterr().out
 
 
 def conversation_row(*texts):
@@ -192,7 +195,7 @@ def test_bad_rows_to_evaluate_on_are_counted(base, tmp_path, capsys):
     row = ROWS["pairs.jsonl"]
     good, bad = write(tmp_path, {"good.jsonl": row, "bad.jsonl": row + '\n{"x": 1}'})
     run(base, tmp_path, [good], "--eval", bad, "--skip-bad")
-    assert "skipped 1 bad rows" in capsys.readouterr().out
+    assert "1 bad rows skipped" in capsys.readouterr().out
 
 
 def test_a_run_whose_evaluation_rows_have_changed_is_not_resumed(base, tmp_path):
@@ -257,3 +260,63 @@ def test_the_default_run_teaches_the_base_to_follow_instructions(tmp_path):
     records, _ = read_records(TEST_FILES[:1])
     answers = answer_all(model, tokenizer, records)
     assert split_shares(answers)["new_passage"] == share("after", "new_passage")
+
+
+def test_evaluation_takes_a_quarter_as_many_rows_as_training_sees_unless_all_are_wanted(
+        base, tmp_path, capsys):
+    files = write(tmp_path, {"data.jsonl": numbered_rows(40), "asked.jsonl": numbered_rows(100)})
+    flags = ["--eval", files[1], "--batch-size", "40"]  # three steps of 40 rows
+    folder = run(base, tmp_path, files[:1], *flags)
+    counts, = [row for row in results_of(folder)["after"]["counts"] if row[1] == "all"]
+    assert counts[3] == 30
+    assert "evaluating on 30 of 100 rows; --eval-all takes all" in capsys.readouterr().out
+    (tmp_path / "all").mkdir()
+    folder = run(base, tmp_path / "all", files[:1], *flags, "--eval-all")
+    counts, = [row for row in results_of(folder)["after"]["counts"] if row[1] == "all"]
+    assert counts[3] == 100
+
+
+def test_the_rows_of_a_bounded_evaluation_are_spread_evenly():
+    config = train.TrainConfig(steps=1, batch_size=80)
+    assert train.bounded(list(range(100)), [None] * 10, config) == list(range(0, 100, 5))
+    assert train.bounded(list(range(20)), [None] * 10, config) == list(range(20))
+
+
+def test_evaluation_shows_a_progress_bar_before_and_after(base, tmp_path, capsys):
+    files = write(tmp_path, {"pairs.jsonl": numbered_rows(4)})
+    run(base, tmp_path, files, "--eval", files[0])
+    shown = capsys.readouterr().err
+    assert re.search(r"before: 100%", shown) and re.search(r"after: 100%", shown)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_no_console_ends_a_command_with_what_it_cannot_show(base, tmp_path, encoding):
+    rows = [{"instruction": f"{i} 用中文怎么说？", "input": "", "output": "好的🎉"}
+            for i in range(25)]
+    file, = write(tmp_path, {"rows.jsonl": "\n".join(json.dumps(row) for row in rows)})
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1"}
+    out = str(tmp_path / "run")
+    for command in (
+            ["train", "--base", base, "--data", file, "--steps", "1", "--out", out],
+            ["evaluate", "--model", out, "--data", file, "--show", "1"],
+            ["show", file], ["chat", "--model", out, "--prompt", "你好", "--max-new-tokens", "3"]):
+        done = subprocess.run([sys.executable, "-m", f"minisft.{command[0]}", *command[1:]],
+                              cwd=ROOT, env=environment, capture_output=True, timeout=120)
+        assert done.returncode == 0, (command, done.stderr)
+    assert "用中文怎么说" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+
+
+def test_what_rows_and_models_say_is_shown_and_not_obeyed(base, tmp_path, capsys):
+    bad = "\x1b[2J<script>|`x`\r"
+    row = {"prompt": f"{bad}?", "completion": f"{bad}!", "task": "a_$b", "split": "$^$"}
+    file, = write(tmp_path, {"rows.jsonl": json.dumps(row)})
+    folder = run(base, tmp_path, [file], "--eval", file)
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "\r" not in shown and "<U+001B>[2J<script>" in shown
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    quoted = page[page.index("## Answers"):page.index("## Settings")]
+    assert "<script>" not in quoted and r"&lt;script&gt;\|\`x\`" in quoted and "\x1b" not in page
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 5
+               for line in quoted.splitlines() if line.startswith("|"))
+    evaluate.main(["--model", str(folder), "--data", file, "--show", "1"])
+    assert "\x1b" not in capsys.readouterr().out

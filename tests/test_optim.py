@@ -9,7 +9,8 @@ from conftest import random_ids, tiny_model
 from torch import nn
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, SequentialLR
 
-from minisft.optim import AdamW, clip_grad_norm, parameter_groups, warmup_cosine, wsd
+from minisft.layers import Linear
+from minisft.optim import AdamW, adamw, clip_grad_norm, parameter_groups, warmup_cosine, wsd
 
 SHAPES = [(4, 3), (3,), (2, 3, 2), (), (5, 1)]
 
@@ -106,6 +107,64 @@ def test_with_zero_gradients_decay_alone_acts_and_only_on_matrices():
     for name, parameter in model.named_parameters():
         factor = 0.97 ** 2 if parameter.dim() >= 2 else 1.0
         assert torch.allclose(parameter, before[name] * factor, rtol=1e-14, atol=0), name
+
+
+def large_parameters(dtype):
+    """Parameters of 400 numbers and more, in several orders of memory; some gradients in another.
+
+    Returns (parameters, gradients).
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator, dtype=dtype)
+
+    parameters = [draw(37, 53), draw(53, 37).T, draw(5, 7, 31).permute(2, 0, 1), draw(1999),
+                  draw(1, 401), draw(401, 1), draw(999, 3)[:, :2], Linear(33, 47).weight.to(dtype)]
+    gradients = [torch.randn_like(parameter) for parameter in parameters]
+    gradients[0], gradients[3] = draw(53, 37).T, draw(3998)[::2]
+    return [parameter.detach().clone().requires_grad_() for parameter in parameters], gradients
+
+
+def adamw_at_once(theta, m, v, g, t, lr, beta1, beta2, eps, weight_decay):
+    """A step of whole tensors, in the calls and the order that decide the last bit."""
+    m.lerp_(g, 1 - beta1)
+    v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+    denominator = v.sqrt().div_(math.sqrt(1 - beta2 ** t)).add_(eps)
+    theta.mul_(1 - lr * weight_decay)
+    theta.addcdiv_(m, denominator, value=-lr / (1 - beta1 ** t))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("numbers", [1, 100, 256, 10**6])
+def test_a_parameter_updated_in_pieces_has_the_bits_of_one_updated_at_once(
+        numbers, dtype, monkeypatch):
+    monkeypatch.setattr(adamw, "PIECE", numbers)
+    parameters, gradients = large_parameters(dtype)
+    optimizer = AdamW(parameters, lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.3)
+    whole = [parameter.detach().clone() for parameter in parameters]
+    moments = [(torch.zeros_like(theta), torch.zeros_like(theta)) for theta in whole]
+    for t in range(1, 6):
+        for parameter, gradient in zip(parameters, gradients):
+            parameter.grad = gradient * t
+        optimizer.step()
+        for theta, (m, v), gradient in zip(whole, moments, gradients):
+            adamw_at_once(theta, m, v, gradient * t, t, 0.01, 0.9, 0.95, 1e-8, 0.3)
+    for index, (theta, (m, v)) in enumerate(zip(whole, moments)):
+        assert torch.equal(parameters[index], theta)
+        assert torch.equal(optimizer.state[index]["m"], m)
+        assert torch.equal(optimizer.state[index]["v"], v)
+
+
+def test_pieces_cover_a_parameter_once_and_each_is_one_stretch_of_memory():
+    weight = Linear(700, 900).weight
+    seen = torch.zeros_like(weight)
+    cut = list(adamw.pieces(weight.detach(), seen))
+    for theta, part in cut:
+        assert theta.T.is_contiguous() and theta.numel() <= adamw.PIECE
+        part += 1
+    assert len(cut) == 5  # 145 columns of 900 numbers at a time, and what is left
+    assert (seen == 1).all()
 
 
 def names_of(model, group):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from minisft.checks import check_tensors, check_weights
 from minisft.model import GPT, GPTConfig
 from minisft.tokenizer import Tokenizer
 
@@ -98,11 +99,23 @@ def load_model(path):
 def model_in(content, path):
     """(model in evaluation mode, tokenizer) of a model file's content; path: for messages."""
     try:
-        model = GPT(GPTConfig(**content["config"]))
-        model.load_state_dict(content["weights"])
-        return model.eval(), Tokenizer.from_dict(content["tokenizer"])
+        model = model_with(GPTConfig(**content["config"]), content["weights"])
+        return model, Tokenizer.from_dict(content["tokenizer"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{path} is a damaged model file: {error}") from None
+
+
+def model_with(config, weights):
+    """A GPT with these weights, in evaluation mode; ValueError if they do not fit the config."""
+    check_tensors(weights)
+    held = sum(weight.numel() for weight in weights.values())
+    if config.parameters > 2 * held:  # before memory is taken; what differs less is named below
+        raise ValueError(f"the config is that of a model of {config.parameters:,} numbers, the "
+                         f"weights are only {held:,}")
+    model = GPT(config)
+    check_weights(expected=model.state_dict(), found=weights)
+    model.load_state_dict(weights)
+    return model.eval()
 
 
 def save_state(path, model, optimizer, step, settings):

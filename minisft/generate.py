@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from minisft.cache import KVCache
+from minisft.checks import check_types
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self):
+        check_types(self)
         if not self.temperature >= 0:
             raise ValueError(f"temperature must not be negative, got {self.temperature}")
         if self.top_k < 0:
@@ -42,7 +44,9 @@ def choose(logits, sampling, generator=None):
         return logits.argmax(dim=-1)
 
     logits = logits.float()
-    logits = (logits - logits.amax(dim=-1, keepdim=True)) / sampling.temperature
+    # In float32 a smaller temperature would be 0, and 0 / 0 is no probability.
+    temperature = max(sampling.temperature, torch.finfo(torch.float32).tiny)
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     if sampling.top_k:
         k = min(sampling.top_k, logits.shape[-1])
         least = logits.topk(k).values[:, -1:]  # (B, 1)

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minisft.checks import check_types
 from minisft.layers import Embedding, LayerNorm, Linear, Module, dropout
 from minisft.start import initialize
 
@@ -37,6 +38,7 @@ class GPTConfig:
     dropout: float = 0.0
 
     def __post_init__(self):
+        check_types(self)
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -44,6 +46,13 @@ class GPTConfig:
             raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+    @property
+    def parameters(self):
+        """How many numbers the weights of such a model are."""
+        C = self.n_embd
+        block = 12 * C ** 2 + 13 * C  # four matrices, their biases, two LayerNorms
+        return (self.vocab_size + self.block_size) * C + self.n_layer * block + 2 * C
 
 
 class Attention(Module):

@@ -11,18 +11,30 @@ from pathlib import Path
 from shlex import quote
 
 from minisft.checkpoint import MODEL, model_in, read_file, save_model
-from minisft.interop import is_gpt2, is_peft, load_gpt2, load_peft, peft_base
+from minisft.interop import how_to_download, is_gpt2, is_peft, load_gpt2, load_peft, peft_base
 from minisft.peft import has_peft, save_delta
 from minisft.peft.files import DELTA, base_of, put_delta
 from minisft.run import MODEL_FILES, RUNS, newest_model
 
+NOT_WHOLE = ("{} is only a change of a base, so it cannot be a base itself; name the whole model "
+             "under it")
 
-def open_model(path):
-    """(model in evaluation mode, tokenizer) of a path. ValueError says what is wrong with it."""
+
+def open_model(path, whole=False):
+    """(model in evaluation mode, tokenizer) of a path. ValueError says what is wrong with it.
+
+    whole: the path must not name a delta or a PEFT folder, as that of a base must not.
+    """
     path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; expected a model file, a run folder, or a GPT-2 "
+                         f"or PEFT folder{hub_hint(path)}")
     if path.is_dir() and is_peft(path):
+        if whole:
+            raise ValueError(NOT_WHOLE.format(path))
         base = peft_base(path)
-        model, tokenizer = load_gpt2(path) if base.samefile(path) else open_model(base)
+        in_one = base.samefile(path) and is_gpt2(path)
+        model, tokenizer = load_gpt2(path) if in_one else open_model(base, whole=True)
         return load_peft(path, model), tokenizer
     if path.is_dir() and is_gpt2(path):
         return load_gpt2(path)
@@ -38,11 +50,21 @@ def open_model(path):
     content = read_file(path, MODEL, DELTA)
     if content["kind"] == MODEL:
         return model_in(content, path)
+    if whole:
+        raise ValueError(NOT_WHOLE.format(path))
     try:
-        model, tokenizer = open_model(base_of(content))
+        model, tokenizer = open_model(base_of(content), whole=True)
     except ValueError as error:
         raise ValueError(f"the base of {path} cannot be opened: {error}") from None
     return put_delta(content, path, model), tokenizer
+
+
+def hub_hint(path):
+    """How to download a model, if this may be its name on the hub: "gpt2", "owner/name"."""
+    is_ours = path.suffix == ".pt" or len(path.parts) == 2 and path.parent.exists()
+    if is_ours or path.is_absolute() or len(path.parts) > 2:
+        return ""
+    return f"; {how_to_download(path.as_posix())}"
 
 
 def open_chosen(path):

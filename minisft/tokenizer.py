@@ -135,15 +135,19 @@ def encode_piece(piece, ranks, below=math.inf):
 class Tokenizer:
     """Text <-> ids, by tiktoken with our own ranks.
 
+    added_tokens: {text: id} of words that somebody added to a finished vocabulary. Wherever such a
+    text occurs it becomes its one token, whatever stands beside it.
+
     >>> tokenizer = Tokenizer([bytes([byte]) for byte in range(256)])
     >>> tokenizer.encode("Hi"), tokenizer.decode([72, 105]), tokenizer.vocab_size
     ([72, 105], 'Hi', 261)
     """
 
-    def __init__(self, ranked, pattern=PATTERN, special_tokens=SPECIAL_TOKENS):
+    def __init__(self, ranked, pattern=PATTERN, special_tokens=SPECIAL_TOKENS, added_tokens=()):
         self.ranked = list(ranked)
         self.pattern = pattern
         self.special_tokens = tuple(special_tokens)
+        self.added_tokens = dict(added_tokens)
         self.ranks = {token: rank for rank, token in enumerate(self.ranked)}
         if len(self.ranks) < len(self.ranked) or not set(BYTES) <= self.ranks.keys():
             raise ValueError(
@@ -157,6 +161,8 @@ class Tokenizer:
             mergeable_ranks=self.ranks,
             special_tokens=self._special,
         )
+        longest_first = sorted(self.added_tokens, key=len, reverse=True)
+        self._cut = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
 
     @property
     def vocab_size(self):
@@ -167,7 +173,7 @@ class Tokenizer:
         return self._special[name]
 
     def is_special(self, token):
-        return token >= len(self.ranked)
+        return token >= len(self.ranked) and token not in self.added_tokens.values()
 
     def encode(self, text):
         """Ids of ordinary text; "<|end|>" in the text is encoded as plain characters.
@@ -175,6 +181,15 @@ class Tokenizer:
         ValueError if the text holds a lone surrogate, or if tiktoken fails on it.
         """
         check_text(text)
+        if not self.added_tokens:
+            return self._encode_ordinary(text)
+        ids = []
+        for part in self._cut.split(text):
+            added = self.added_tokens.get(part)
+            ids += self._encode_ordinary(part) if added is None else [added]
+        return ids
+
+    def _encode_ordinary(self, text):
         try:
             return self._encoding.encode_ordinary(text)
         except BaseException as error:
@@ -188,7 +203,7 @@ class Tokenizer:
     def encode_slowly(self, text):
         """The same ids by our own code, to read and to test against.
 
-        The pattern must be one that Python's `re` understands.
+        The pattern must be one that Python's `re` understands; added tokens are not looked for.
         """
         ids = []
         for piece in re.findall(self.pattern, text):
@@ -204,16 +219,21 @@ class Tokenizer:
 
     def to_dict(self):
         """What `from_dict` needs, in a form that JSON can hold."""
-        return {
+        saved = {
             "pattern": self.pattern,
             "special_tokens": list(self.special_tokens),
             "tokens": [base64.b64encode(token).decode("ascii") for token in self.ranked],
         }
+        return saved | ({"added_tokens": self.added_tokens} if self.added_tokens else {})
 
     @classmethod
     def from_dict(cls, saved):
+        missing = set(SPECIAL_TOKENS) - set(saved["special_tokens"])
+        if missing:
+            raise ValueError(f"its special_tokens lack {', '.join(sorted(missing))}")
         ranked = [base64.b64decode(token) for token in saved["tokens"]]
-        return cls(ranked, saved["pattern"], saved["special_tokens"])
+        return cls(
+            ranked, saved["pattern"], saved["special_tokens"], saved.get("added_tokens", ()))
 
     def save(self, path):
         Path(path).write_text(json.dumps(self.to_dict(), indent=0) + "\n", encoding="utf-8")

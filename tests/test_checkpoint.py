@@ -71,8 +71,7 @@ def test_a_model_is_loaded_to_the_bit_with_its_config_and_tokenizer(saved, token
 
 def test_unusual_numbers_are_loaded_to_the_bit(tmp_path, tokenizer):
     model = make_model()
-    inf, nan = float("inf"), float("nan")
-    odd = torch.tensor([-0.0, inf, -inf, nan, 1e-45, 3.4e38, 1 / 3, -1.0])
+    odd = torch.tensor([-0.0, 0.0, -3.4e38, -1e-45, 1e-45, 3.4e38, 1 / 3, -1.0])
     with torch.no_grad():
         model.ln_f.weight.copy_(odd)
     save_model(tmp_path / "model.pt", model, tokenizer)
@@ -339,6 +338,20 @@ def test_a_model_with_wrong_parts_is_refused(saved, edit):
     load_model(saved)
     change(saved, edit)
     assert "damaged model file" in refused(saved)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_tensor_with_a_number_that_is_none_is_refused_by_name(saved, number):
+    change(saved, lambda content: content["weights"]["h.1.mlp.c_fc.bias"].fill_(number))
+    assert "h.1.mlp.c_fc.bias holds NaN or infinite numbers" in refused(saved)
+
+
+@pytest.mark.parametrize("size", ["vocab_size", "block_size", "n_layer", "n_embd"])
+def test_a_small_file_that_claims_a_huge_model_is_refused_before_one_is_built(
+        saved, size, monkeypatch):
+    change(saved, lambda content: content["config"].update({size: 10 ** 8}))
+    monkeypatch.setattr(checkpoint, "GPT", None)
+    assert "the config is that of a model of " in refused(saved)
 
 
 def test_a_folder_without_a_model_is_refused_with_the_file_that_is_missing(tmp_path):

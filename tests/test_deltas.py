@@ -1,6 +1,8 @@
 """Deltas on disk: small, bound to their base, several on one; and the commands that use them."""
 
 import json
+import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ from conftest import difference, random_ids, snapshot, tiny_model
 from minisft import chat, evaluate, train
 from minisft.checkpoint import load_model, save_model
 from minisft.config import from_assignments
-from minisft.interop import save_gpt2
+from minisft.interop import save_gpt2, save_peft
 from minisft.models import open_model
 from minisft.peft import (
     METHODS,
@@ -148,6 +150,18 @@ def test_a_base_that_ships_is_found_from_any_folder(tmp_path, monkeypatch):
 DAMAGED, FOREIGN, UNFIT = (
     "is a damaged delta", "was trained on another base", "does not fit its settings")
 FIRST = "h.0.mlp.c_fc.A"  # a tensor of CONFIGS[0]
+A = (2, 8)  # and its shape
+
+
+def put(tensor):
+    """A damage that puts another tensor in the place of FIRST."""
+    return lambda content: content["weights"].update({FIRST: tensor})
+
+
+def set_to(**settings):
+    return lambda content: content["config"].update(settings)
+
+
 DAMAGES = {  # what is done to the content of a delta, and the message
     "an unknown method": (lambda content: content.update(method="other"), DAMAGED),
     "an unknown setting": (lambda content: content.update(config={"rank": 3}), DAMAGED),
@@ -159,9 +173,30 @@ DAMAGES = {  # what is done to the content of a delta, and the message
     "a tensor missing": (lambda content: content["weights"].pop(FIRST), f"{UNFIT}: {FIRST} is"),
     "a tensor more": (
         lambda content: content["weights"].update(more=torch.zeros(1)), f"{UNFIT}: more is"),
-    "a tensor of another shape": (
-        lambda content: content["weights"].update({FIRST: torch.zeros(3, 8)}),
-        f"{UNFIT}: {FIRST} is"),
+    "a tensor of another shape": (put(torch.zeros(3, 8)), f"{UNFIT}: {FIRST} is"),
+    "a number for a tensor": (put(3.0), f"{UNFIT}: the weights hold '{FIRST}', a float"),
+    "a tensor without a side": (put(torch.tensor(1.0)), rf"{UNFIT}: {FIRST} is \(\), expected"),
+    "NaN": (put(torch.full(A, math.nan)), f"{UNFIT}: {FIRST} holds NaN"),
+    "infinity": (put(torch.full(A, -math.inf)), f"{UNFIT}: {FIRST} holds NaN or infinite"),
+    "whole numbers": (put(torch.zeros(A, dtype=torch.int64)), f"{FIRST} holds torch.int64"),
+    "complex numbers": (put(torch.zeros(A, dtype=torch.complex64)), f"{FIRST} holds torch.compl"),
+    "a sparse tensor": (put(torch.zeros(A).to_sparse()), f"{FIRST} holds .*expected floating"),
+    "a name that is no text": (
+        lambda content: content["weights"].update({3: torch.zeros(1)}), "the weights hold 3, a T"),
+    "a list of weights": (
+        lambda content: content.update(weights=[torch.zeros(1)]), "the weights are a list"),
+    "no tensors": (lambda content: content["weights"].clear(), "there are no tensors in it"),
+    "half a rank": (set_to(r=2.5), f"{DAMAGED}: r must be a whole number, got 2.5"),
+    "a rank that no memory holds": (set_to(r=10 ** 15), f"{UNFIT}: r is 1000000000000000, but"),
+    "targets that are no texts": (set_to(targets=(1, 2)), f"{DAMAGED}: targets must be a tuple"),
+    "targets in no tuple": (set_to(targets="mlp.c_fc"), f"{DAMAGED}: targets must be a tuple"),
+    "a text for a number": (set_to(alpha="x"), f"{DAMAGED}: alpha must be a finite number"),
+    "an infinite scale": (set_to(alpha=math.inf), f"{DAMAGED}: alpha must be a finite number"),
+    "a scale beyond all floats": (set_to(alpha=10 ** 400), f"{DAMAGED}: alpha must be a finite"),
+    "a number for yes or no": (set_to(sqrt_r=1), f"{DAMAGED}: sqrt_r must be True or False"),
+    "no settings": (lambda content: content.update(config=None), DAMAGED),
+    "settings that are a list": (lambda content: content.update(config=[1]), DAMAGED),
+    "a method that is a list": (lambda content: content.update(method=["lora"]), DAMAGED),
 }
 
 
@@ -173,6 +208,37 @@ def test_a_damaged_delta_cannot_be_opened(damage, base, tmp_path):
         message = "the base of .* cannot be opened"
     with pytest.raises(ValueError, match=message):
         open_model(tmp_path)
+
+
+@pytest.mark.parametrize("of", ["itself", "another delta", "each other", "a PEFT folder"])
+def test_a_delta_of_a_delta_is_refused_by_name(of, base, tmp_path):
+    first, second = tmp_path / "1.pt", tmp_path / "2.pt"
+    save_delta(first, tuned(CONFIGS[0]), base)
+    save_delta(second, tuned(CONFIGS[1]), first)
+    wrong = first
+    if of == "itself":
+        wrong = second
+    if of == "each other":
+        change_file(first, lambda content: content.update(base=str(second)))
+    if of == "a PEFT folder":
+        wrong = tmp_path / "peft"
+        save_peft(wrong, tuned(CONFIGS[0]), str(base))
+    change_file(second, lambda content: content.update(base=str(wrong)))
+    message = f"the base of {second} cannot be opened: {wrong} is only a change of a base"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        open_model(second)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "openai-community/gpt2", "Qwen2.5-0.5B"])
+def test_a_name_of_the_hub_is_answered_with_how_to_download_it(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = f"{name} does not exist; .*a GPT-2 or PEFT folder; .*snapshot_download.'{name}'"
+    with pytest.raises(ValueError, match=message):
+        open_model(name)
+    (tmp_path / "openai").mkdir()
+    for path in ("run.pt", "a/b/c", "openai/gpt2", str(tmp_path / "gpt2")):
+        with pytest.raises(ValueError, match="does not exist; .*PEFT folder$"):
+            open_model(path)
 
 
 def everything_about(model):

@@ -157,7 +157,8 @@ def test_what_peft_wrote_comes_in(config, tmp_path):
 @pytest.mark.parametrize("config, message", [
     (dict(use_dora=True), "use_dora is True"),
     (dict(bias="all"), "bias is 'all'"),
-    (dict(init_lora_weights="pissa"), "init_lora_weights is 'pissa'"),
+    (dict(init_lora_weights="pissa"), "is 'pissa', which changed the base's own weights"),
+    (dict(init_lora_weights="pissa_niter_4"), "init_lora_weights is 'pissa_niter_4'"),
     (dict(init_lora_weights="olora"), "init_lora_weights is 'olora'"),
     (dict(rank_pattern={"c_fc": 5}), "rank_pattern is"),
     (dict(modules_to_save=["ln_f"]), "modules_to_save is"),
@@ -213,8 +214,8 @@ def test_a_folder_with_something_in_it_is_not_written_over(run, tmp_path, capsys
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name, change, message", [
-    ("adapter_config.json", {"r": None}, "a setting is missing or not a number"),
-    ("adapter_config.json", {"lora_alpha": "x"}, "a setting is missing or not a number"),
+    ("adapter_config.json", {"r": None}, "adapter_config.json: r must be a whole number, got None"),
+    ("adapter_config.json", {"lora_alpha": "x"}, "alpha must be a finite number, got 'x'"),
     ("adapter_config.json", {"base_model_name_or_path": 3},
      "base_model_name_or_path is '3', expected the path"),
     ("adapter_config.json", [], "holds a list, expected an object"),

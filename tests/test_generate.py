@@ -192,7 +192,9 @@ def test_top_k_1_and_temperature_0_are_both_greedy():
 
 def test_a_temperature_near_0_is_greedy_too_and_breaks_nothing():
     logits = torch.tensor([[1.0, 3.0, 2.0], [-5.0, -9.0, -4.0]])
-    assert choose(logits, Sampling(temperature=1e-39)).tolist() == [1, 2]
+    for temperature in (1e-39, 1e-46, 1e-300, 5e-324):
+        assert choose(logits, Sampling(temperature)).tolist() == [1, 2]
+        assert choose(logits, Sampling(temperature, top_k=2, top_p=0.5)).tolist() == [1, 2]
 
 
 def test_the_same_generator_seed_gives_the_same_tokens():
@@ -274,7 +276,11 @@ def test_a_prompt_that_is_empty_or_leaves_no_room_is_refused(prompts, got):
 
 @pytest.mark.parametrize("wrong, said", [
     ({"temperature": -1}, "temperature must not be negative, got -1"),
-    ({"temperature": math.nan}, "temperature must not be negative"),
+    ({"temperature": math.nan}, "temperature must be a finite number, got nan"),
+    ({"temperature": math.inf}, "temperature must be a finite number, got inf"),
+    ({"temperature": "hot"}, "temperature must be a finite number, got 'hot'"),
+    ({"top_p": math.nan}, "top_p must be a finite number, got nan"),
+    ({"top_k": 2.5}, "top_k must be a whole number, got 2.5"),
     ({"top_k": -1}, "top_k must be 0"),
     ({"top_p": 0}, "top_p must be above 0 and at most 1, got 0"),
     ({"top_p": 1.1}, "top_p must be above 0"),

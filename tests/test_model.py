@@ -305,12 +305,22 @@ def test_dropout_acts_in_each_of_gpt2s_four_places(place, monkeypatch):
     ({"n_head": 3}, r"n_embd \(8\) must be a multiple of n_head \(3\)"),
     ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
     ({"dropout": -0.1}, "dropout must be at least 0"),
-    ({"dropout": math.nan}, "dropout must be at least 0"),
+    ({"dropout": math.nan}, "dropout must be a finite number, got nan"),
+    ({"dropout": None}, "dropout must be a finite number, got None"),
+    ({"n_layer": 2.5}, "n_layer must be a whole number, got 2.5"),
+    ({"n_head": True}, "n_head must be a whole number, got True"),
+    ({"vocab_size": "many"}, "vocab_size must be a whole number, got 'many'"),
 ])
 def test_an_impossible_config_is_refused(wrong, message):
     sizes = {"vocab_size": 19, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 8}
     with pytest.raises(ValueError, match=message):
         GPTConfig(**{**sizes, **wrong})
+
+
+@pytest.mark.parametrize("sizes", [(19, 16, 2, 2, 8), (7, 3, 1, 1, 5), (50, 64, 5, 3, 12)])
+def test_a_config_knows_how_many_numbers_its_model_has(sizes):
+    config = GPTConfig(*sizes)
+    assert config.parameters == sum(weight.numel() for weight in GPT(config).parameters())
 
 
 def test_block_size_tokens_fit_and_one_more_does_not():

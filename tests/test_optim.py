@@ -414,7 +414,8 @@ def test_negative_numbers_of_steps_are_refused(make):
 
 
 @pytest.mark.parametrize("make", [warmup_cosine, wsd])
-@pytest.mark.parametrize("peak, floor", [(1.0, 2.0), (1.0, -0.1), (math.nan, 0.0)])
+@pytest.mark.parametrize("peak, floor", [(1.0, 2.0), (1.0, -0.1), (math.nan, 0.0), (1.0, math.nan),
+                                         (math.inf, 0.0)])
 def test_a_floor_above_the_peak_or_below_zero_is_refused(make, peak, floor):
     with pytest.raises(ValueError, match="0 <= floor <= peak"):
         make(peak, 5, floor=floor)

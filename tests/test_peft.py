@@ -219,6 +219,15 @@ def test_virtual_tokens_shorten_the_context():
 
 @pytest.mark.parametrize("make, message", [
     (lambda: LoRAConfig(r=0), "r must be at least 1"),
+    (lambda: LoRAConfig(r=2.5), "r must be a whole number, got 2.5"),
+    (lambda: LoRAConfig(r=True), "r must be a whole number, got True"),
+    (lambda: LoRAConfig(targets=["mlp.c_fc"]), "targets must be a tuple of texts, got"),
+    (lambda: LoRAConfig(targets=(3,)), "targets must be a tuple of texts"),
+    (lambda: LoRAConfig(alpha=float("nan")), "alpha must be a finite number, got nan"),
+    (lambda: AdapterConfig("wide"), "bottleneck must be a whole number, got 'wide'"),
+    (lambda: AdapterConfig(layer_norms="yes"), "layer_norms must be True or False, got 'yes'"),
+    (lambda: PrefixConfig(P=None), "P must be a whole number, got None"),
+    (lambda: PromptConfig(text=3), "text must be a text, got 3"),
     (lambda: LoRAConfig(targets=("c_proj",)), "targets must be"),
     (lambda: LoRAConfig(targets=("h.0.ln_1",)), "targets must be"),
     (lambda: LoRAConfig(targets=()), "got none"),
@@ -282,6 +291,28 @@ def test_adapters_follow_both_sublayers_and_start_near_zero():
     assert norms == {"h.0.ln_1", "h.0.ln_2", "h.1.ln_1", "h.1.ln_2", "ln_f"}
     drawn = torch.cat([adapter.W_d.flatten() for adapter in adapters.values()])
     assert 0.8e-3 < drawn.std() < 1.2e-3
+
+
+def test_tuned_layer_norms_start_as_copies_and_leave_the_bases_alone():
+    base = tiny_model()
+    expected, theirs = snapshot(base), dict(base.named_modules())
+    model = add_peft(base, AdapterConfig(4, layer_norms=True))
+    for name in ("h.0.ln_1", "h.1.ln_2", "ln_f"):
+        tuned, before = model.get_submodule(name), theirs[name]
+        assert isinstance(tuned, TunedLayerNorm) and tuned.base is before
+        assert torch.equal(tuned.weight, expected[f"{name}.weight"])
+        assert torch.equal(tuned.bias, expected[f"{name}.bias"])
+        assert tuned.weight.data_ptr() != before.weight.data_ptr()
+
+
+def test_the_rows_of_a_prompt_are_dropped_in_training_and_only_then():
+    model = add_peft(tiny_model(dropout=0.5), PromptConfig(P=8, start="random"))
+    seen = []
+    model.base.trunk = lambda x, *_: seen.append(x) or x
+    for training in (True, False):
+        model.train(training)(random_ids(1, 3))
+    dropped, whole = ((x[:, :8] == 0).double().mean() for x in seen)
+    assert 0.2 < dropped < 0.8 and whole == 0
 
 
 def test_lora_starts_uniform_in_one_over_the_root_of_the_inputs():

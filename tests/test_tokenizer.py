@@ -243,9 +243,31 @@ def test_a_saved_tokenizer_encodes_alike_when_loaded(tokenizer, tmp_path):
 
 
 def test_a_pattern_and_special_tokens_of_ones_own_are_kept(tmp_path):
-    Tokenizer(BYTES, pattern=".", special_tokens=["<s>"]).save(tmp_path / "own.json")
+    names = ("<s>", *SPECIAL_TOKENS)
+    Tokenizer(BYTES, pattern=".", special_tokens=names).save(tmp_path / "own.json")
     loaded = Tokenizer.load(tmp_path / "own.json")
-    assert (loaded.pattern, loaded.special_tokens, loaded.special("<s>")) == (".", ("<s>",), 256)
+    assert (loaded.pattern, loaded.special_tokens, loaded.special("<s>")) == (".", names, 256)
+
+
+@pytest.mark.parametrize("left_out", [SPECIAL_TOKENS, SPECIAL_TOKENS[1:2], SPECIAL_TOKENS[-1:]])
+def test_a_tokenizer_without_a_special_token_of_the_chat_is_refused_with_its_name(
+        left_out, tmp_path):
+    kept = [name for name in SPECIAL_TOKENS if name not in left_out]
+    Tokenizer(BYTES, special_tokens=kept).save(tmp_path / "own.json")
+    message = f"its special_tokens lack {', '.join(sorted(left_out))}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Tokenizer.load(tmp_path / "own.json")
+
+
+def test_added_tokens_are_found_in_text_longest_first_and_saved(tmp_path):
+    added = {"foo": 256, "foo bar": 257, "ab": 98}
+    names = ("foo", "foo bar", *SPECIAL_TOKENS)
+    Tokenizer(BYTES, special_tokens=names, added_tokens=added).save(tmp_path / "own.json")
+    tokenizer = Tokenizer.load(tmp_path / "own.json")
+    assert tokenizer.encode("foo barfoofo cab") == [257, 256, *b"fo c", 98]
+    assert tokenizer.decode([257, 256]) == "foo barfoo"
+    assert not tokenizer.is_special(256) and tokenizer.is_special(258)
+    assert "added_tokens" not in Tokenizer(BYTES).to_dict()
 
 
 GOOD = Tokenizer(BYTES).to_dict()

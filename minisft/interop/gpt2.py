@@ -14,9 +14,11 @@ from pathlib import Path
 
 import torch
 
+from minisft.checkpoint import model_with
+from minisft.checks import check_tensors
 from minisft.interop.gpt2_tokenizer import from_tokenizer_json, from_vocabulary, tokenizer_json
 from minisft.layers import Embedding
-from minisft.model import GPT, GPTConfig
+from minisft.model import GPTConfig
 from minisft.peft.inject import has_peft, is_merged
 from minisft.start import spread_rows
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN
@@ -62,11 +64,10 @@ def load_gpt2(folder):
     folder = Path(folder)
     config = read_config(folder / "config.json")
     tokenizer = read_tokenizer(folder, config.vocab_size)
-    model = GPT(config)
     weights = read_weights(folder, "model.safetensors", "pytorch_model.bin")
     try:
-        model.load_state_dict(our_weights(weights))
-    except RuntimeError as error:
+        model = model_with(config, our_weights(weights))
+    except ValueError as error:
         raise ValueError(f"{folder}: the weights do not fit the config: {error}") from None
     return grow_embedding(model, tokenizer.vocab_size).eval(), tokenizer
 
@@ -92,25 +93,33 @@ def read_config(path):
         raise ValueError(
             f"{path}: the dropout rates are {rates}, expected one number for all three")
     sizes = {ours: config[theirs] for ours, theirs in SIZES.items()}
-    return GPTConfig(**sizes, dropout=dropout)
+    try:
+        return GPTConfig(**sizes, dropout=dropout)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def how_to_download(name):
+    """What to do where `name` is a model of the Hugging Face hub and no folder."""
+    return (
+        "if it is a model of the Hugging Face hub, download it into a folder with Python: "
+        f"from huggingface_hub import snapshot_download; snapshot_download({name!r}, "
+        f"local_dir={name.rsplit('/')[-1]!r}, allow_patterns=['*.json', '*.safetensors'])")
 
 
 def read_tokenizer(folder, vocab_size):
-    """The tokenizer of vocab.json (and added_tokens.json), or else of tokenizer.json.
+    """The tokenizer of tokenizer.json, or else of vocab.json and the tokens added to it.
 
     vocab_size: rows of the model's embedding. ValueError for a vocabulary of another kind.
     """
-    path = Path(folder) / "vocab.json"
-    if not path.is_file() and path.with_name("tokenizer.json").is_file():
-        path = path.with_name("tokenizer.json")
+    path = Path(folder) / "tokenizer.json"
+    if not path.is_file():
+        path = path.with_name("vocab.json")
     try:
         content = read_json(path)
         if path.name == "tokenizer.json":
             return from_tokenizer_json(content, vocab_size)
-        added = path.with_name("added_tokens.json")
-        if added.is_file():
-            content |= read_json(added)
-        return from_vocabulary(content, vocab_size)
+        return from_vocabulary(content, vocab_size, added=added_tokens(path.parent))
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: not a vocabulary of GPT-2's byte-level tokens ({error})") from None
@@ -118,22 +127,73 @@ def read_tokenizer(folder, vocab_size):
         raise ValueError(f"{path}: {error}") from None
 
 
+def added_tokens(folder):
+    """The tokens added to the vocab.json of a folder, as a tokenizer.json lists them.
+
+    Newer folders list them in tokenizer_config.json, older ones in added_tokens.json.
+    """
+    settings = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            settings |= read_json(folder / name)
+    if "added_tokens_decoder" in settings:
+        return [{**token, "id": int(number)}
+                for number, token in settings["added_tokens_decoder"].items()]
+    if not (folder / "added_tokens.json").is_file():
+        return []
+
+    special = set()  # the texts of pad_token, additional_special_tokens, ...
+    for name, value in settings.items():
+        if name.endswith(("_token", "_tokens")):
+            for token in value if isinstance(value, list) else [value]:
+                special.add(token["content"] if isinstance(token, dict) else token)
+    return [{"content": text, "id": number, "special": text in special}
+            for text, number in read_json(folder / "added_tokens.json").items()]
+
+
 def read_weights(folder, safe, pickled):
-    """The tensors in the .safetensors or .bin file of a folder; ValueError if it has neither."""
-    safe, pickled = Path(folder) / safe, Path(folder) / pickled
-    if not safe.is_file() and not pickled.is_file():
-        raise ValueError(f"{folder} holds neither {safe.name} nor {pickled.name}")
-    can_read_safe = find_spec("safetensors") is not None
+    """The tensors in the .safetensors or .bin files of a folder; ValueError if it has neither."""
+    safe_files, pickled_files = (files_of(Path(folder) / name) for name in (safe, pickled))
+    if not safe_files and not pickled_files:
+        raise ValueError(f"{folder} holds neither {safe} nor {pickled}")
+    if pickled_files and find_spec("safetensors") is None:
+        safe_files = []
+    weights = {}
+    for file in safe_files or pickled_files:
+        weights |= read_tensors(file)
+    return weights
+
+
+def files_of(path):
+    """The file itself, or those that its index names where it was cut into several, or none."""
+    index = path.with_name(f"{path.name}.index.json")
+    if path.is_file() or not index.is_file():
+        return [path] if path.is_file() else []
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise ValueError(f"{index}: weight_map is {names!r}, expected the file of each tensor")
+    files = [path.with_name(Path(str(name)).name) for name in sorted(set(names.values()), key=str)]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file} is missing, and {index.name} names it; download it too")
+    return files
+
+
+def read_tensors(file):
+    """{name: tensor} of a .safetensors or .bin file."""
     try:
-        if safe.is_file() and (can_read_safe or not pickled.is_file()):
+        if file.suffix == ".safetensors":
             from safetensors.torch import load_file
-            return load_file(safe)
-        return torch.load(pickled, map_location="cpu", weights_only=True)
+            weights = load_file(file)
+        else:
+            weights = torch.load(file, map_location="cpu", weights_only=True)
+        check_tensors(weights)
+        return weights
     except ImportError:
-        raise ValueError(f"{safe} needs the package safetensors: pip install safetensors") from None
+        raise ValueError(f"{file} needs the package safetensors: pip install safetensors") from None
     except Exception as error:  # for a damaged file both libraries raise errors of many types
         reason = str(error).split("\n")[0][:120]
-        raise ValueError(f"{folder}: the weights cannot be read ({reason})") from None
+        raise ValueError(f"{file}: the weights cannot be read ({reason})") from None
 
 
 def our_weights(weights):

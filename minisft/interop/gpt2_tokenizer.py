@@ -28,13 +28,16 @@ def byte_characters():
     return byte_of
 
 
-def from_vocabulary(vocabulary, vocab_size, pattern=PATTERN):
+def from_vocabulary(vocabulary, vocab_size, pattern=PATTERN, added=()):
     """The tokenizer of a vocabulary {token: id} whose model has `vocab_size` rows in its embedding.
+
+    added: further tokens, each as a tokenizer.json lists it, {id, content, special, ...}.
 
     <|endoftext|> and the tokens after it become special tokens with the same ids. A row without a
     token gets one, such as "<|unused 50257|>". Last come those of the chat's tokens that are not
     there yet. ValueError for a vocabulary of another kind.
     """
+    vocabulary = vocabulary | {token["content"]: token["id"] for token in added}
     names = sorted(vocabulary, key=vocabulary.get)
     if END_OF_TEXT not in names:
         raise ValueError(f"{END_OF_TEXT} is not among its tokens")
@@ -54,14 +57,32 @@ def from_vocabulary(vocabulary, vocab_size, pattern=PATTERN):
 
     byte_of = byte_characters()
     ranked = [bytes(byte_of[character] for character in name) for name in ordinary]
-    return Tokenizer(ranked, pattern, special)
+    return Tokenizer(ranked, pattern, special, in_text(added))
+
+
+def in_text(added):
+    """{text: id} of the added tokens that transformers finds in ordinary text.
+
+    The chat's own are never among them: no text may forge a role. ValueError for a token that takes
+    white space with it, or that is found between words only.
+    """
+    found = {}
+    for token in added:
+        text = token["content"]
+        if token.get("special") or text in SPECIAL_TOKENS:
+            continue
+        for option in ("lstrip", "rstrip", "single_word"):
+            if token.get(option):
+                raise ValueError(
+                    f"its added token {text!r} has {option} set, which minisft cannot do")
+        found[text] = token["id"]
+    return found
 
 
 def from_tokenizer_json(content, vocab_size):
     """The tokenizer of the content of a tokenizer.json; see `from_vocabulary`."""
-    added = {token["content"]: token["id"] for token in content["added_tokens"]}
-    vocabulary = content["model"]["vocab"] | added
-    return from_vocabulary(vocabulary, vocab_size, pattern_in(content))
+    vocabulary, pattern = content["model"]["vocab"], pattern_in(content)
+    return from_vocabulary(vocabulary, vocab_size, pattern, content["added_tokens"])
 
 
 def pattern_in(content):
@@ -101,17 +122,18 @@ def tokenizer_json(tokenizer):
     def as_text(token):
         return "".join(character_of[byte] for byte in token)
 
-    special = [
+    ids = {name: tokenizer.special(name) for name in tokenizer.special_tokens}
+    added = [
         {
-            "id": tokenizer.special(name),
+            "id": token,
             "content": name,
             "single_word": False,
             "lstrip": False,
             "rstrip": False,
             "normalized": False,
-            "special": True,
+            "special": name not in tokenizer.added_tokens,
         }
-        for name in tokenizer.special_tokens
+        for name, token in (ids | tokenizer.added_tokens).items()
     ]
     cut = {
         "type": "Split",
@@ -143,7 +165,7 @@ def tokenizer_json(tokenizer):
         "padding": None,
         "normalizer": None,
         "post_processor": None,
-        "added_tokens": special,
+        "added_tokens": added,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [cut, bytes_to_text]},
         "decoder": bytes_to_text,
         "model": model,

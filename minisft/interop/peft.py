@@ -1,7 +1,8 @@
 """PEFT folders as the library peft reads and writes them: adapter_config.json, and the weights in
 adapter_model.bin or adapter_model.safetensors.
 
-    LoRA     ...h.{i}.attn.c_attn.lora_A.weight (r, in) and lora_B.weight (out, r): our A and B
+    LoRA     ...h.{i}.attn.c_attn.lora_A.weight (r, in) and lora_B.weight (out, r): our A and B;
+             the adapter's name may stand in it too, as in lora_A.default.weight
     prefix   prompt_embeddings (P, 2 L C), a row holds keys and values of layer 0, of layer 1, ...:
              our keys_values
     prompt   prompt_embeddings (P, C): our rows
@@ -10,11 +11,12 @@ Bottleneck adapters have no such format. A folder that uses a feature of peft wh
 have (DoRA, a different rank in each layer, ...) is refused.
 """
 
+import re
 from pathlib import Path
 
 import torch
 
-from minisft.interop.gpt2 import read_json, read_weights, write_json
+from minisft.interop.gpt2 import how_to_download, read_json, read_weights, write_json
 from minisft.peft import LoRAConfig, PrefixConfig, PromptConfig, export_state
 from minisft.peft.inject import put_peft
 
@@ -34,15 +36,16 @@ WRITTEN_LORA = {
 UNDERSTOOD = {
     "auto_mapping", "base_model_name_or_path", "corda_config", "encoder_hidden_size",
     "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
-    "init_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha",
-    "lora_dropout", "megatron_core", "num_attention_heads", "num_layers",
+    "init_lora_weights", "init_weights", "layers_pattern", "layers_to_transform", "loftq_config",
+    "lora_alpha", "lora_dropout", "megatron_core", "num_attention_heads", "num_layers",
     "num_transformer_submodules", "num_virtual_tokens", "peft_type", "peft_version",
     "prefix_projection", "prompt_tuning_init", "prompt_tuning_init_text", "qalora_group_size", "r",
     "revision", "runtime_config", "target_modules", "task_type", "token_dim", "tokenizer_kwargs",
     "tokenizer_name_or_path", "use_rslora",
 }
-# These settings are accepted with these values only.
-PLAIN = {"bias": ("none",), "init_lora_weights": (True, False, None, "gaussian")}
+# Most values of init_lora_weights say only how A and B began. These begin with another base, on
+# which the saved change is meant. peft can convert such a folder, and then writes True instead.
+OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def is_peft(folder):
@@ -62,7 +65,8 @@ def peft_base(folder):
             return path
     raise ValueError(
         f"{folder}/adapter_config.json: base_model_name_or_path is {name!r}, expected the path of "
-        "a folder with the GPT-2 model it was trained on; write it there")
+        "a folder with the GPT-2 model it was trained on; write it there"
+        + (f". {name} is no folder: {how_to_download(name)}" if name else ""))
 
 
 def load_peft(folder, model):
@@ -73,6 +77,11 @@ def load_peft(folder, model):
     path = Path(folder) / "adapter_config.json"
     config = read_json(path)
     for name, value in config.items():
+        if name == "init_lora_weights" and str(value).lower().startswith(OTHER_BASE):
+            raise ValueError(
+                f"{path}: {name} is {value!r}, which changed the base's own weights at the start; "
+                "save it with peft's save_pretrained(path_initial_model_for_weight_conversion=...) "
+                "as a change of the base that you have")
         if not _is_supported(name, value):
             raise ValueError(f"{path}: {name} is {value!r}, which cannot be computed here")
 
@@ -80,13 +89,13 @@ def load_peft(folder, model):
     kind = config.get("peft_type")
     try:
         if kind == "LORA":
-            weights, targets = _our_lora(weights, path, model.config.n_layer)
+            weights, targets = _our_lora(weights, model.config.n_layer)
             method = LoRAConfig(
                 targets,
                 config["r"],
                 config["lora_alpha"],
-                config.get("lora_dropout", 0.0),
-                config.get("use_rslora", False),
+                config.get("lora_dropout") or 0.0,
+                config.get("use_rslora") or False,
             )
         elif kind == "PREFIX_TUNING":
             method = PrefixConfig(config["num_virtual_tokens"])
@@ -94,9 +103,11 @@ def load_peft(folder, model):
             method = PromptConfig(config["num_virtual_tokens"])
         else:
             raise ValueError(
-                f"{path}: peft_type is {kind!r}, expected LORA, PREFIX_TUNING or PROMPT_TUNING")
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: a setting is missing or not a number: {error}") from None
+                f"peft_type is {kind!r}, expected LORA, PREFIX_TUNING or PROMPT_TUNING")
+    except KeyError as error:
+        raise ValueError(f"{path}: the setting {error} is missing") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
     if kind in SINGLE and "prompt_embeddings" in weights:
         weights[SINGLE[kind]] = weights.pop("prompt_embeddings")
@@ -105,12 +116,10 @@ def load_peft(folder, model):
 
 def _is_supported(name, value):
     """Whether minisft computes the same as peft under this setting of an adapter_config.json."""
-    if name in PLAIN:
-        return value in PLAIN[name]
-    return name in UNDERSTOOD or not value
+    return name in UNDERSTOOD or not value or (name, value) == ("bias", "none")
 
 
-def _our_lora(weights, path, n_layer):
+def _our_lora(weights, n_layer):
     """peft's tensors under our names, and the targets of LoRA.
 
     A target names a linear layer in all blocks (attn.c_attn) or in one block (h.0.attn.c_attn).
@@ -119,10 +128,14 @@ def _our_lora(weights, path, n_layer):
     renamed = {}
     layers_of = {}  # attn.c_attn -> {h.0.attn.c_attn, h.1.attn.c_attn, ...}
     for name, weight in weights.items():
-        layer, _, letter = name.removeprefix(STEM).partition(".lora_")
-        if not name.startswith(STEM) or letter not in ("A.weight", "B.weight"):
-            raise ValueError(f"{path.parent}: {name} is not part of LoRA on GPT-2's linear layers")
-        renamed[f"{layer}.{letter[0]}"] = weight
+        found = re.fullmatch(rf"{re.escape(STEM)}(.+)\.lora_([AB])(\.[^.]+)?\.weight", name)
+        if not found:
+            raise ValueError(f"its tensor {name} is not part of LoRA on GPT-2's linear layers")
+        layer, letter, _ = found.groups()
+        if f"{layer}.{letter}" in renamed:
+            raise ValueError(f"its weights hold several adapters, {name} is the second of its "
+                             "layer; save one adapter alone")
+        renamed[f"{layer}.{letter}"] = weight
         in_block = layer.split(".", 2)[-1]
         layers_of.setdefault(in_block, set()).add(layer)
 

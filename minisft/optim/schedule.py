@@ -16,11 +16,11 @@ import math
 
 
 def _check(peak, floor, **steps):
-    if not 0 <= floor <= peak:
-        raise ValueError(
-            f"the rates must satisfy 0 <= floor <= peak, got floor={floor}, peak={peak}")
+    if not 0 <= floor <= peak < math.inf:
+        raise ValueError("the rates must be finite and satisfy 0 <= floor <= peak, got "
+                         f"floor={floor}, peak={peak}")
     for name, value in steps.items():
-        if value < 0:
+        if not value >= 0:
             raise ValueError(f"{name} must not be negative, got {value}")
 
 

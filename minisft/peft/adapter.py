@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minisft.checks import check_types
 from minisft.layers import LayerNorm
 from minisft.peft.layers import check_targets, wrap_layers
 
@@ -35,6 +36,7 @@ class AdapterConfig:
     targets: tuple = SUBLAYER_ENDS
 
     def __post_init__(self):
+        check_types(self)
         check_targets(self.targets)
         if self.bottleneck < 1:
             raise ValueError(f"the bottleneck must be at least 1 wide, got {self.bottleneck}")

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import torch
 
+from minisft.checks import check_tensors, check_weights
 from minisft.peft.adapter import Adapted, AdapterConfig, TunedLayerNorm
 from minisft.peft.layers import unwrap_layers
 from minisft.peft.lora import LoRAConfig, LoRALinear
@@ -93,10 +94,14 @@ def put_peft(model, config, weights, path):
     weights in memory: to merge or to train one of them in full changes the other. path: for
     messages. ValueError if config and tensors do not fit.
     """
-    changed = add_peft(remove_peft(copy_sharing_weights(model)), config)
-    own = delta(changed)
-    check_shapes(expected=own, found=weights, path=path)
-    for name, weight in own.items():
+    try:
+        check_tensors(weights)
+        check_claims(config, weights)
+        changed = add_peft(remove_peft(copy_sharing_weights(model)), config)
+        check_weights(expected=delta(changed), found=weights)
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit its settings: {error}") from None
+    for name, weight in delta(changed).items():
         weight.copy_(weights[name])
     return changed.eval()
 
@@ -110,14 +115,12 @@ def copy_sharing_weights(model):
     return copy.deepcopy(model, memo=shared)
 
 
-def check_shapes(expected, found, path):
-    """ValueError unless two {name: tensor} have the same names and shapes; path: for messages."""
-    for name in sorted(expected.keys() | found.keys()):
-        theirs, ours = (tuple(each[name].shape) if name in each else None
-                        for each in (found, expected))
-        if theirs != ours:
-            raise ValueError(f"{path} does not fit its settings: {name} is {theirs or 'missing'}, "
-                             f"expected {ours or 'nothing of this name'}")
+def check_claims(config, weights):
+    """ValueError if a setting is larger than any tensor, before memory is taken for it."""
+    largest = max(size for weight in weights.values() for size in (0, *weight.shape))
+    for name, value in vars(config).items():
+        if isinstance(value, int) and value > largest:
+            raise ValueError(f"{name} is {value}, but no tensor has a side longer than {largest}")
 
 
 def is_merged(model):

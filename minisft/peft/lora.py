@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minisft.checks import check_types
 from minisft.layers import dropout
 from minisft.peft.layers import LINEAR_LAYERS, check_targets, wrap_layers
 
@@ -35,6 +36,7 @@ class LoRAConfig:
     sqrt_r: bool = False
 
     def __post_init__(self):
+        check_types(self)
         check_targets(self.targets)
         if self.r < 1:
             raise ValueError(f"the rank r must be at least 1, got {self.r}")

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from minisft.cache import KVCache, PrefixCache
+from minisft.checks import check_types
 from minisft.peft.virtual import Virtual
 
 
@@ -34,6 +35,7 @@ class PrefixConfig:
     text: str = ""
 
     def __post_init__(self):
+        check_types(self)
         if self.P < 1 or self.hidden < 0:
             raise ValueError("P must be at least 1 and hidden at least 0, got "
                              f"P={self.P}, hidden={self.hidden}")

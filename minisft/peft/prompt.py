@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from minisft.checks import check_types
 from minisft.layers import dropout
 from minisft.peft.prefix import start_ids
 from minisft.peft.virtual import Virtual
@@ -26,6 +27,7 @@ class PromptConfig:
     text: str = ""
 
     def __post_init__(self):
+        check_types(self)
         if self.P < 1:
             raise ValueError(f"P must be at least 1, got {self.P}")
         if self.start not in ("random", "vocabulary", "text"):

@@ -17,6 +17,7 @@ else:
     import fcntl
 
 LOCK_FILE = ".lock"
+ATTEMPTS = 1000
 
 
 @contextmanager
@@ -42,28 +43,30 @@ def locked(folder):
 
 
 def _open_locked(path):
-    """Open a lock file and lock it; ValueError if it is locked."""
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Open a lock file and lock it; ValueError if it is locked, or cannot be."""
+    folder = path.parent
+    for _ in range(ATTEMPTS):
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             file = open(path, "ab")
-        except FileNotFoundError:  # the process before has just removed the folder
+        except (FileExistsError, FileNotFoundError):  # another process has just removed the folder
             continue
         try:
             _lock(file)
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
-        except FileNotFoundError:  # it has just removed the file
+        except FileNotFoundError:
             pass
         except (BlockingIOError, PermissionError):
             file.close()
-            raise ValueError(f"{path.parent} is in use by a run that is not over; wait for its "
-                             "end, stop it, or name another folder with --out") from None
+            raise ValueError(f"{folder} is in use by a run that is not over; wait for its end, "
+                             "stop it, or name another folder with --out") from None
         except OSError as error:
             file.close()
-            raise ValueError(f"{path.parent} cannot be locked ({error}); name a folder on a local "
-                             "disk with --out") from None
-        file.close()
+            raise ValueError(f"{folder} cannot be locked ({error}); name a folder on a local disk "
+                             "with --out") from None
+        file.close()  # another process has just removed this file
+    raise ValueError(f"{folder} cannot be made, or does not stay; name another folder with --out")
 
 
 def _lock(file):

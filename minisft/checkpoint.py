@@ -4,14 +4,18 @@
     state.pt    a training to continue: weights, optimizer, step, random state, settings
 
 A file is written beside its place, forced to the disk, and renamed over the old one. A reader finds
-the old file or the new one, never half of either. Reading uses torch's `weights_only=True`, so a
-file cannot run code.
+the old file or the new one, never half of either, also when several processes write it.
+Reading uses torch's `weights_only=True`, so a file cannot run code.
 """
 
+import glob
 import io
 import os
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 
@@ -20,24 +24,55 @@ from minisft.model import GPT, GPTConfig
 from minisft.tokenizer import Tokenizer
 
 MODEL, STATE = "minisft model 1", "minisft training state 1"
+ABANDONED = 3600  # seconds after which a file that is not yet in its place has lost its writer
 
 
 def write_atomically(path, content):
     """Write bytes so that `path` holds all of the old or all of the new content at any moment."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    remove_leftovers(path.parent, path.name, ABANDONED)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.writing")  # no other writer has it
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
     if os.name == "posix":  # the new name is safe only once the folder is on the disk too
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _replace(temporary, path, seconds=2):
+    """Rename over the old file; Windows refuses that while a reader has it open, so try again."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
+def remove_leftovers(folder, name=None, seconds=0):
+    """Remove what killed writers of a folder have left behind.
+
+    name: of the file that they wrote, or None for any; seconds: remove only what is so old.
+    """
+    name = "*" if name is None else glob.escape(name)
+    for path in Path(folder).glob(f".{name}.{'[0-9a-f]' * 32}.writing"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()
 
 
 def write_file(path, kind, content):

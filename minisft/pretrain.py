@@ -34,11 +34,11 @@ from minisft.records import read_records
 from minisft.run import (
     RUNS,
     Training,
+    begin_or_continue,
     check_same_data,
-    check_unused,
     fingerprint,
-    new_folder,
-    resume,
+    is_whole,
+    open_folder,
     train_in,
 )
 from minisft.shipped import TOKENIZER, shipped
@@ -80,7 +80,8 @@ class PretrainConfig:
     n_embd: int | None = option(None, "channels, instead of the size's")
     block_size: int = option(256, "longest sequence, in tokens")
     seed: int = option(0, "random seed of weights and data")
-    resume: bool = option(False, "continue the run in --out, or the newest unfinished one")
+    resume: bool = option(False, "begin or continue the run in --out; without --out, continue "
+                                  "the newest unfinished one")
     save_every: int = option(500, "steps between saved states, and between probes of what the "
                                   "model can do so far")
     device: str = device_option()
@@ -190,18 +191,22 @@ def save_base(path, model, tokenizer, examples):
 
 
 def pretrain(config):
-    """Train a base model and write it, with its figures, into a run folder; returns the folder."""
-    state = None
-    if config.resume:
-        config, state = resume(config, "base")
-    elif config.out:
-        check_unused(config.out)
+    """Train a base model as the settings say; returns its run folder."""
+    with open_folder(config, RUNS, "base") as folder:
+        config, state = begin_or_continue(folder, config)
+        if is_whole(folder, "base"):
+            print(f"the run in {folder} is done already; nothing was changed")
+        else:
+            pretrain_in_folder(folder, config, state)
+    return folder
 
+
+def pretrain_in_folder(folder, config, state):
+    """Train a base model and write it, with its figures, into a run folder; state: or None."""
     device, tokenizer = pick_device(config.device), Tokenizer.load(config.tokenizer)
     torch.manual_seed(config.seed)
     sizes = {name: config.of_size(name) for name in ("n_layer", "n_head", "n_embd")}
     model = GPT(GPTConfig(tokenizer.vocab_size, config.block_size, **sizes)).to(device)
-    folder = config.out or str(new_folder(RUNS, "base"))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters; run folder {folder}")
     examples = read_texts(config.data, tokenizer, config.block_size) if config.data else []
     training = training_of(model, tokenizer, config, examples)
@@ -218,13 +223,12 @@ def pretrain(config):
     if not train_in(folder, training, settings, state, config.save_every, after_step):
         print("stopped and saved; continue with: "
               f"python -m minisft.pretrain --resume --out {shlex.quote(folder)}")
-        return folder
+        return
     base = save_base(f"{folder}/model.pt", model, tokenizer, examples)
     valid = [] if config.data else read_texts([PROSE_VALID], tokenizer, config.block_size)
     figures = base_figures(base, tokenizer, folder, config, valid)
     write_atomically(f"{folder}/figures.json", (json.dumps(figures, indent=2) + "\n").encode())
     print("\n".join(compare_figures(figures, None if config.data else config.size)))
-    return folder
 
 
 def main(argv=None):

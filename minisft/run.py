@@ -3,6 +3,11 @@
     state.pt     the last saved step: weights, optimizer, random state, settings
     log.jsonl    one line for each step
     model.pt     the model, once training is done; or delta.pt, what a method has added to its base
+    report.md    what the model can do, written last; figures.json for a base
+
+With `--resume` and `--out`, one command line serves for all: it begins the run, continues it after
+a kill at any moment, and changes nothing once the run is whole. Only one process at a time is let
+into a run folder.
 
 The data of a step depend on its number alone, so a resumed run sees what the first would have seen.
 Steps that were done after the last save are done again. Base and data are read again from the paths
@@ -15,7 +20,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
@@ -23,13 +28,21 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from minisft.checkpoint import read_state, restore, save_state, write_atomically
+from minisft.checkpoint import (
+    read_state,
+    remove_leftovers,
+    restore,
+    save_state,
+    write_atomically,
+)
+from minisft.lock import locked
 from minisft.loop import train_steps
 from minisft.optim import AdamW
 from minisft.shipped import ROOT
 
 RUNS = ROOT / "checkpoints"
-MODEL_FILES = ("model.pt", "delta.pt")  # a run that is done leaves one of them
+MODEL_FILES = ("model.pt", "delta.pt")  # a training that is done leaves one of them
+LAST_FILES = {"run": ("report.md", "results.json"), "base": ("figures.json",)}  # after the model
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -90,16 +103,24 @@ def new_folder(parent, name):
 
 
 def newest_folder(parent, name):
-    """The unfinished run among parent/name-1, parent/name-2, ... that was saved last.
+    """The run among parent/name-1, parent/name-2, ... that is not whole and was saved last.
 
     ValueError if there is none.
     """
     found = [path.parent for path in Path(parent).glob(f"{name}-*/state.pt")
-             if not any((path.parent / file).exists() for file in MODEL_FILES)]
+             if not is_whole(path.parent, name)]
     if not found:
         raise ValueError(f"no unfinished run in {parent}; name one with --out, or start one "
                          "without --resume")
     return max(found, key=lambda folder: (folder / "state.pt").stat().st_mtime)
+
+
+def is_whole(folder, name):
+    """Whether a run has its model and all that is written after it; name: "run" or "base"."""
+    def has(file):
+        return (Path(folder) / file).exists()
+
+    return any(map(has, MODEL_FILES)) and all(map(has, LAST_FILES[name]))
 
 
 def newest_model(parent, name):
@@ -119,26 +140,50 @@ def fingerprint(things):
     return digest.hexdigest()[:16]
 
 
-def check_unused(folder):
-    """ValueError if the folder already holds a run, or is not a folder."""
-    if Path(folder).is_file():
-        raise ValueError(f"--out {folder} is a file; name a folder")
-    for name in ("state.pt", "log.jsonl", *MODEL_FILES):
-        if (Path(folder) / name).exists():
-            raise ValueError(f"{folder} already holds a run; continue it with --resume, or choose "
-                             "another --out")
+@contextmanager
+def open_folder(config, parent, name):
+    """Take the folder of a run for oneself; yields its path as text.
 
-
-def resume(config, name):
-    """The settings with which a run began, its folder as their `out`, and its last saved state.
-
-    config: the settings given now; their `out` names the run, or else the newest unfinished run
-    checkpoints/name-* is taken.
+    It is --out; without one, the newest unfinished run parent/name-* for --resume, or else a new
+    folder. ValueError if another process holds it.
     """
-    folder = config.out or newest_folder(RUNS, name)
-    state = resumed_settings(folder, config)
-    now = {"out": str(folder), "resume": True, "device": config.device}
-    return type(config)(**state["settings"]["config"] | now), state
+    if config.out:
+        folder = config.out
+    else:
+        folder = newest_folder(parent, name) if config.resume else new_folder(parent, name)
+    with locked(folder):
+        yield str(folder)
+
+
+def check_unused(folder):
+    """ValueError if the folder already holds a run, or parts of one."""
+    if (Path(folder) / "state.pt").exists():
+        raise ValueError(f"{folder} already holds a run; continue it with --resume, or choose "
+                         "another --out")
+    for name in ("log.jsonl", *MODEL_FILES):
+        if (Path(folder) / name).exists():
+            raise ValueError(f"{folder} holds the {name} of a run, but no state.pt to continue it "
+                             "from; choose another --out")
+
+
+def begin_or_continue(folder, config):
+    """The settings and the last saved state of a run; the state of a new run is None.
+
+    config: the settings given now. ValueError if a run is there and --resume is not given, or if a
+    flag contradicts the settings with which the run began.
+    """
+    if config.resume and (Path(folder) / "state.pt").exists():
+        state = resumed_settings(folder, config)
+        saved = state["settings"]["config"]
+        device = saved["device"] if config.device == "auto" else config.device
+        config = type(config)(**saved | {"out": config.out, "device": device})
+    else:
+        check_unused(folder)
+        if config.resume:
+            print(f"no run has begun in {folder}, so it begins now")
+        config, state = replace(config, resume=False), None  # checks the settings of a new run
+    remove_leftovers(folder)  # of a killed run; nobody else writes here
+    return config, state
 
 
 def resumed_settings(folder, config, free=("resume", "out", "device")):

@@ -27,11 +27,11 @@ from minisft.report import assess, write_report
 from minisft.run import (
     RUNS,
     Training,
+    begin_or_continue,
     check_same_data,
-    check_unused,
     fingerprint,
-    new_folder,
-    resume,
+    is_whole,
+    open_folder,
     train_in,
 )
 from minisft.shipped import BASE, TEST_FILES, TRAIN_FILES
@@ -68,7 +68,8 @@ class TrainConfig:
     seed: int = option(0, "random seed of data order, dropout, and what a method adds")
     pack: bool = option(False, "put several conversations into one row, isolated from each other, "
                                "instead of padding each one")
-    resume: bool = option(False, "continue the run in --out, or the newest unfinished one")
+    resume: bool = option(False, "begin or continue the run in --out; without --out, continue "
+                                  "the newest unfinished one")
     save_every: int = option(100, "steps between saved states")
     skip_bad: bool = option(False, "count and skip rows that cannot be used, instead of stopping")
     device: str = device_option()
@@ -186,12 +187,17 @@ def assess_base(model, tokenizer, records, config):
 
 def train(config):
     """Tune a model as the settings say; returns its run folder."""
-    state = None
-    if config.resume:
-        config, state = resume(config, "run")
-    elif config.out:
-        check_unused(config.out)
+    with open_folder(config, RUNS, "run") as folder:
+        config, state = begin_or_continue(folder, config)
+        if is_whole(folder, "run"):
+            print(f"the run in {folder} is done already; nothing was changed")
+        else:
+            train_in_folder(folder, config, state)
+    return folder
 
+
+def train_in_folder(folder, config, state):
+    """Tune a model and write it, with its report, into a run folder; state: or None."""
     torch.manual_seed(config.seed)
     model, tokenizer = open_base(config)
     train_records, eval_records = load_data(config)
@@ -205,19 +211,17 @@ def train(config):
     evaluated = [(record.item, record.task, record.split) for record in eval_records]
     data = fingerprint([base_fingerprint(model), *examples, *evaluated])
     settings = {"config": asdict(config), "data": data, "before": before}
-    check_same_data(state, settings, config.out)
+    check_same_data(state, settings, folder)
 
-    folder = config.out or str(new_folder(RUNS, "run"))
     training = training_of(model, examples, steps_for(config, examples), config)
     print(f"{len(examples):,} conversations, {training.steps} steps; run folder {folder}")
     if not train_in(folder, training, settings, state, config.save_every):
         print("stopped and saved; continue with: "
               f"python -m minisft.train --resume --out {quote(folder)}")
-        return folder
+        return
     save_tuned(folder, model, tokenizer, config.base)
     after = assess(model, tokenizer, eval_records, label="after")
     write_report(folder, asdict(config), before, after)
-    return folder
 
 
 def main(argv=None):

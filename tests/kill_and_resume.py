@@ -1,24 +1,28 @@
-"""Kill a training at random moments, resume it, and compare it with one that was never killed.
+"""Kill a training at random moments, finish it, and compare it with one that was never killed.
 
     python -m tests.kill_and_resume --points 200
 
-A point is one training. It is killed in one of four ways, and half of the trainings are killed
-twice. The signal is always SIGKILL, to which no program can react.
+A point is one training, with one of the sets of flags below. It is killed in one of six ways, and
+half of the trainings are killed twice. The signal is always SIGKILL, to which no program can react.
 
-    clock    at a random moment of its whole duration, start and final evaluation included
-    log      once a random number of steps is logged
-    save     while a file is being written: half written, not yet renamed, just renamed
-    end      after the last step, while the model is written and evaluated
+    clock     at a random moment of its whole duration
+    before    in the evaluation before the first step
+    log       once a random number of steps is logged
+    save      while a file is being written: half written, not yet renamed, just renamed
+    after     in the evaluation after the last step
+    end       after the last step, while the model is written, evaluated and reported
 
-Then it is resumed. model.pt must have the same bytes, and the log the same steps with the same
-figures.
+After each kill the same command line is given again, until it ends by itself. Model, report and
+results must have the same bytes, and the log the same steps with the same figures, times excepted.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -30,6 +34,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 from tqdm import tqdm
 
 from minisft import train
@@ -39,8 +44,10 @@ from minisft.tokenizer import Tokenizer
 
 STEPS, SAVE_EVERY = 40, 3
 ATTEMPTS = 20  # to kill a training before it is done
-VARIANTS = {"padded": (), "packed": ("--pack",), "accumulated": ("--accumulate", "2")}
-WAYS = ("clock", "log", "save", "end")
+VARIANTS = {"padded": (), "packed": ("--pack",), "accumulated": ("--accumulate", "3"),
+            "lora": ("--method", "lora"), "bfloat16": ("--dtype", "bfloat16")}
+WAYS = ("clock", "before", "log", "save", "after", "end")
+LAYER_CALLS = 200  # an evaluation has more of them
 TORN = ("half written", "not renamed", "renamed")
 
 # One process imports torch, and each training is a fork of it, so that it starts in milliseconds.
@@ -120,13 +127,35 @@ def die_in_save(number, how):
     os.replace = replace_or_die
 
 
+def die_in_evaluation(folder, when, number):
+    """A fault: the process is killed in the evaluation "before" all steps, or "after" them.
+
+    number: of the call of a layer in which it is killed, counted from 1.
+    """
+    assess, calls = train.assess, itertools.count(1)
+
+    def call_or_die(*_):
+        if next(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def assess_or_die(*arguments):
+        if (folder / "state.pt").exists() == (when == "after"):
+            register_module_forward_pre_hook(call_or_die)
+        return assess(*arguments)
+
+    train.assess = assess_or_die
+
+
 def outcome(folder):
-    """What must be the same: the bytes of the model, and the log without its times."""
+    """What must be the same: {file: its bytes, or its rows or text without folder and times}."""
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     for row in rows:
         del row["seconds"], row["waited"]
-    return (folder / "model.pt").read_bytes(), rows
+    report = (folder / "report.md").read_text(encoding="utf-8").replace(str(folder), "FOLDER")
+    return {"log.jsonl": rows, "report.md": re.sub(r"in \d+ s of training", "", report),
+            **{name: (folder / name).read_bytes()
+               for name in ("model.pt", "delta.pt", "results.json") if (folder / name).exists()}}
 
 
 def logged(folder):
@@ -145,7 +174,7 @@ def wait_for(process, reached):
 class Reference:
     """A training that was never killed. seconds: in all; ending: of them, after the last step."""
 
-    outcome: tuple
+    outcome: dict
     seconds: float
     ending: float
 
@@ -165,9 +194,12 @@ def reference(folder, flags):
 
 
 def kill_once(way, argv, folder, printed, never_killed, rng):
-    """Start or resume a training and kill it; returns when, as text, or None if it was done."""
-    argv = [*argv, *resume_flag(folder)]
-    if way == "save":
+    """Give a command line and kill its process; returns when, as text, or None if it was done."""
+    if way in ("before", "after"):
+        number = rng.randint(1, LAYER_CALLS)
+        process = start(argv, printed, partial(die_in_evaluation, folder, way, number))
+        when = f"in the evaluation {way}, layer call {number}"
+    elif way == "save":
         number = rng.randint(1, (STEPS - logged(folder)) // SAVE_EVERY + 4)
         how = rng.choice(TORN)
         process = start(argv, printed, partial(die_in_save, number, how))
@@ -180,10 +212,6 @@ def kill_once(way, argv, folder, printed, never_killed, rng):
     if process.exitcode == 0:
         return None
     return when if process.exitcode == -signal.SIGKILL else "never: it failed by itself"
-
-
-def resume_flag(folder):
-    return ["--resume"] if (folder / "state.pt").exists() else []
 
 
 def wait_for_moment(way, process, folder, never_killed, rng):
@@ -202,11 +230,11 @@ def wait_for_moment(way, process, folder, never_killed, rng):
 
 
 def killed_run(folder, flags, ways, never_killed, rng):
-    """Kill a training once in each of these ways, resume it to its end, and compare.
+    """Kill a training once in each of these ways, let it end by itself, and compare.
 
     Returns (whether all bits are the same, when it was killed each time).
     """
-    argv, printed = [*flags, "--out", str(folder)], folder.with_suffix(".txt")
+    argv, printed = [*flags, "--out", str(folder), "--resume"], folder.with_suffix(".txt")
     for _ in range(ATTEMPTS):  # a training that is done before it is killed proves nothing
         shutil.rmtree(folder, ignore_errors=True)
         kills = [kill_once(way, argv, folder, printed, never_killed, rng) for way in ways]
@@ -214,8 +242,8 @@ def killed_run(folder, flags, ways, never_killed, rng):
             break
     else:
         return False, [f"never: it was done before, {ATTEMPTS} times"]
-    status = finish([*argv, *resume_flag(folder)], printed)
-    return status == 0 and outcome(folder) == never_killed.outcome, kills
+    same = finish(argv, printed) == 0 and outcome(folder) == never_killed.outcome
+    return same and not list(folder.glob(".*")), kills
 
 
 def points(parent, number, seed):
@@ -223,10 +251,10 @@ def points(parent, number, seed):
     flags, references = make_files(parent), {}
     for point in range(number):
         rng = random.Random(f"{seed} {point}")
-        variant = list(VARIANTS)[point % len(VARIANTS)]
+        variant = rng.choice(list(VARIANTS))
         ways = [WAYS[point % len(WAYS)]]
         if (point + point // len(WAYS)) % 2:  # of each way, half are killed a second time
-            ways.append(rng.choice(WAYS))
+            ways.append(rng.choice([way for way in WAYS if way != "before" or ways[0] == way]))
         own_flags = [*flags, *VARIANTS[variant]]
         if variant not in references:
             references[variant] = reference(parent / variant, own_flags)
@@ -237,7 +265,7 @@ def points(parent, number, seed):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
-        description="Kill trainings, resume them, compare them with one never killed.")
+        description="Kill trainings, finish them, compare them with one never killed.")
     parser.add_argument("--points", type=int, default=20, metavar="N",
                         help="trainings to kill (default: 20)")
     parser.add_argument("--seed", type=int, default=0, metavar="N",
@@ -247,7 +275,7 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as folder:
         for point, variant, kills, same in points(Path(folder), asked.points, asked.seed):
             different += not same
-            print(f"{point + 1:4d}  {variant:11s}  {'same bits' if same else 'DIFFERENT'}  "
+            print(f"{point + 1:4d}  {variant:11}  {'same bits' if same else 'DIFFERENT'}  "
                   f"killed {', then '.join(kills)}", flush=True)
     print(f"{asked.points - different} of {asked.points} killed and resumed trainings equal the "
           "one never killed")

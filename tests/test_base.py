@@ -174,6 +174,7 @@ def test_your_own_text_makes_a_base_too(tmp_path, capsys):
     with pytest.raises(SystemExit, match="already holds a run"):
         pretrain.main(arguments)
     file.write_text(rows[0], encoding="utf-8")
+    (folder / "figures.json").unlink()
     with pytest.raises(SystemExit, match="base, tokenizer or data differ from those"):
         pretrain.main(["--resume", "--out", str(folder), "--device", "cpu"])
 

@@ -5,6 +5,7 @@ import itertools
 import os
 import pickle
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from minisft import checkpoint
 from minisft.checkpoint import (
     load_model,
     read_state,
+    remove_leftovers,
     restore,
     save_model,
     save_state,
@@ -171,7 +173,9 @@ def test_a_write_that_fails_leaves_a_whole_file_and_does_not_disturb_the_next(
     path = tmp_path / "file"
     write_atomically(path, OLD)
     if leftover:
-        (tmp_path / ".file.writing").write_bytes(leftover)
+        left = tmp_path / f".file.{'a' * 32}.writing"
+        left.write_bytes(leftover)
+        os.utime(left, (0, 0))
     name, broken, afterwards = POINTS[point]
     with monkeypatch.context() as patch:
         if name == "open":
@@ -183,6 +187,46 @@ def test_a_write_that_fails_leaves_a_whole_file_and_does_not_disturb_the_next(
     assert path.read_bytes() == afterwards
     write_atomically(path, b"next")
     assert path.read_bytes() == b"next"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_killed_writers_left_is_removed_once_no_writer_can_still_have_it(tmp_path):
+    left = {name: tmp_path / f".{name}.{letter * 32}.writing"
+            for name, letter in (("file", "a"), ("other", "b"))}
+    young = tmp_path / f".file.{'c' * 32}.writing"
+    for path in (*left.values(), young):
+        path.write_bytes(b"half")
+    for path in left.values():
+        os.utime(path, (0, 0))
+    write_atomically(tmp_path / "file", NEW)
+    assert not left["file"].exists() and left["other"].exists() and young.exists()
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    write_atomically(tmp_path / "file", NEW)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("refusals, afterwards", [(3, NEW), (10**9, OLD)])
+def test_a_rename_that_a_reader_prevents_is_tried_again_for_a_while(
+        tmp_path, monkeypatch, refusals, afterwards):
+    write_atomically(tmp_path / "file", OLD)
+    replace, calls, clock = os.replace, itertools.count(), itertools.count()
+
+    def refused_at_first(temporary, path):
+        if next(calls) < refusals:
+            raise PermissionError(13, "Access is denied")
+        replace(temporary, path)
+
+    monkeypatch.setattr(os, "replace", refused_at_first)
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: next(clock) / 10)
+    monkeypatch.setattr(checkpoint.time, "sleep", lambda seconds: None)
+    with suppress(PermissionError):
+        write_atomically(tmp_path / "file", NEW)
+    assert (tmp_path / "file").read_bytes() == afterwards
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -210,6 +254,23 @@ def test_a_reader_finds_a_whole_file_however_often_its_writer_is_killed(tmp_path
         writer.kill()
         writer.join()
         assert is_whole(path.read_bytes())
+
+
+def test_two_writers_of_one_file_never_tear_it(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, bytes(100_000))
+    writers = [CONTEXT.Process(target=write_for_ever, args=(path,)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    found = set()
+    while len(found) < 100:
+        content = path.read_bytes()
+        assert is_whole(content)
+        found.add(content[0])
+    assert all(writer.is_alive() for writer in writers)
+    for writer in writers:
+        writer.kill()
+        writer.join()
 
 
 # Foreign, wrong and damaged files

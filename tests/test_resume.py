@@ -18,9 +18,12 @@ from pathlib import Path
 import pytest
 import torch
 from kill_and_resume import (
+    CONTEXT,
     STEPS,
     VARIANTS,
+    WAYS,
     Reference,
+    die_in_evaluation,
     finish,
     kill_once,
     logged,
@@ -29,10 +32,13 @@ from kill_and_resume import (
     outcome,
     points,
     reference,
+    start,
+    wait_for,
 )
 
-from minisft import loop, pretrain, train
+from minisft import loop, pretrain
 from minisft.checkpoint import load_model, read_state, save_state
+from minisft.lock import locked
 from minisft.model import GPT, GPTConfig
 from minisft.optim import AdamW
 from minisft.run import (
@@ -47,6 +53,14 @@ from minisft.run import (
 from minisft.shipped import ROOT
 
 OTHER_DATA = "base, tokenizer or data differ from those that the run in"
+
+
+class Killed(BaseException):
+    """Raised where a process would be killed, in tests that run in one process."""
+
+
+def killed_here(*arguments):
+    raise Killed
 
 
 @dataclass(frozen=True)
@@ -106,16 +120,16 @@ def press_twice(loss):
 
 def test_trainings_killed_at_any_moment_and_resumed_end_with_the_same_bits(tmp_path):
     different = [(variant, kills)
-                 for _, variant, kills, same in points(tmp_path, 4, seed=1) if not same]
+                 for _, variant, kills, same in points(tmp_path, len(WAYS), seed=1) if not same]
     assert not different
 
 
 def test_another_seed_gives_other_bits_so_that_equal_bits_mean_something(prepared, tmp_path):
     argv = [*prepared.flags, "--out", str(tmp_path / "other"), "--seed", "1"]
     finish(argv, tmp_path / "printed.txt")
-    model, _ = outcome(tmp_path / "other")
-    assert model != prepared.never_killed.outcome[0]
-    assert set(VARIANTS) == {"padded", "packed", "accumulated"}
+    model = outcome(tmp_path / "other")["model.pt"]
+    assert model != prepared.never_killed.outcome["model.pt"]
+    assert set(VARIANTS) == {"padded", "packed", "accumulated", "lora", "bfloat16"}
 
 
 def test_ctrl_c_saves_and_the_printed_command_continues_to_the_same_bits(prepared, tmp_path, run):
@@ -226,26 +240,179 @@ def test_a_run_of_another_command_is_not_resumed(killed):
         pretrain.pretrain(pretrain.PretrainConfig(out=str(killed), resume=True))
 
 
-def test_resuming_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="state.pt does not exist"):
-        train.train(train.TrainConfig(out=str(tmp_path / "nothing"), resume=True))
-
-
-@pytest.mark.parametrize("name", ["state.pt", "model.pt", "log.jsonl"])
-def test_no_new_run_starts_in_a_folder_that_holds_one(tmp_path, run, name):
+@pytest.mark.parametrize("name, flags, message", [
+    ("state.pt", [], "already holds a run; continue it with --resume"),
+    ("model.pt", [], "holds the model.pt of a run, but no state.pt"),
+    ("log.jsonl", [], "holds the log.jsonl of a run, but no state.pt"),
+    ("log.jsonl", ["--resume"], "holds the log.jsonl of a run, but no state.pt"),
+])
+def test_no_new_run_starts_in_a_folder_that_holds_one(tmp_path, run, name, flags, message):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).write_bytes(b"precious")
-    status, printed = run()
-    assert status == 1 and "already holds a run; continue it with --resume" in printed
-    assert (tmp_path / "run" / name).read_bytes() == b"precious"
+    status, printed = run(*flags)
+    assert status == 1 and message in printed
+    assert content_of(tmp_path / "run") == {name: b"precious"}
 
 
-def test_a_run_whose_steps_are_all_done_writes_its_model_without_another_step(
+def content_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# One command line, given again and again
+
+
+def test_resume_begins_a_run_where_none_has_begun(prepared, tmp_path, run):
+    status, printed = run("--resume")
+    assert status == 0 and f"no run has begun in {tmp_path / 'run'}, so it begins now" in printed
+    assert outcome(tmp_path / "run") == prepared.never_killed.outcome
+
+
+def test_a_run_that_begins_with_resume_checks_its_settings_as_any_other(tmp_path, run):
+    status, printed = run("--resume", "--settings", "r=4")
+    assert status == 1 and "--settings are those of a method" in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_killed_in_its_first_evaluation_begins_again(prepared, tmp_path, run):
+    folder = tmp_path / "run"
+    assert run(fault=partial(die_in_evaluation, folder, "before", 20))[0] == -signal.SIGKILL
+    assert not (folder / "state.pt").exists()
+    assert run("--resume")[0] == 0
+    assert outcome(folder) == prepared.never_killed.outcome
+
+
+def test_a_run_killed_in_its_last_evaluation_is_evaluated_and_nothing_else(
         prepared, tmp_path, run):
+    folder = tmp_path / "run"
+    assert run(fault=partial(die_in_evaluation, folder, "after", 20))[0] == -signal.SIGKILL
+    assert (folder / "model.pt").exists() and not (folder / "report.md").exists()
+    log = (folder / "log.jsonl").read_bytes()
+    assert run("--resume")[0] == 0
+    assert outcome(folder) == prepared.never_killed.outcome
+    assert (folder / "log.jsonl").read_bytes() == log
+
+
+@pytest.mark.parametrize("missing", ["report.md", "results.json", "model.pt"])
+def test_a_run_that_lacks_one_of_its_last_files_writes_it(prepared, tmp_path, run, missing):
     shutil.copytree(prepared.folder / "reference", tmp_path / "run")
-    (tmp_path / "run/model.pt").unlink()
+    (tmp_path / "run" / missing).unlink()
     assert run("--resume")[0] == 0
     assert outcome(tmp_path / "run") == prepared.never_killed.outcome
+
+
+def test_a_run_that_is_done_is_left_as_it_is_and_says_so_in_one_line(prepared, tmp_path, run):
+    folder = tmp_path / "run"
+    shutil.copytree(prepared.folder / "reference", folder)
+    before = content_of(folder)
+    status, printed = run("--resume")
+    assert (status, printed) == (0, f"the run in {folder} is done already; nothing was changed\n")
+    assert content_of(folder) == before
+    status, printed = run("--resume", "--lr", "0.02")
+    assert status == 1 and "--lr 0.02 differs from the 0.01" in printed
+
+
+def pretrain_flags(tmp_path):
+    """Flags of a pre-training of three steps on text of one's own, in tmp_path/base."""
+    rows = [json.dumps({"text": f"The number after {n} is {n + 1}. "}) + "\n" for n in range(20)]
+    (tmp_path / "text.jsonl").write_text("".join(rows), encoding="utf-8")
+    return ["--data", str(tmp_path / "text.jsonl"), "--steps", "3", "--batch-size", "4",
+            "--n-layer", "1", "--n-head", "1", "--n-embd", "16", "--block-size", "32",
+            "--out", str(tmp_path / "base"), "--device", "cpu", "--resume"]
+
+
+@pytest.mark.parametrize("step", ["before the first step", "after the last"])
+def test_a_pre_training_that_is_killed_is_finished_by_the_same_command(
+        tmp_path, monkeypatch, capsys, step):
+    flags, folder = pretrain_flags(tmp_path), tmp_path / "base"
+    pretrain.main(flags)
+    model = (folder / "model.pt").read_bytes()
+    shutil.rmtree(folder)
+
+    killed_in = "fingerprint" if step == "before the first step" else "base_figures"
+    monkeypatch.setattr(pretrain, killed_in, killed_here)
+    with pytest.raises(Killed):
+        pretrain.main(flags)
+    monkeypatch.undo()
+    assert (folder / "model.pt").exists() == (step == "after the last")
+    pretrain.main(flags)
+    assert (folder / "model.pt").read_bytes() == model
+    assert json.loads((folder / "figures.json").read_text(encoding="utf-8"))["steps"] == 3
+
+    before, _ = content_of(folder), capsys.readouterr()
+    pretrain.main(flags)
+    assert capsys.readouterr().out == f"the run in {folder} is done already; nothing was changed\n"
+    assert content_of(folder) == before
+
+
+# Two processes
+
+
+def pause_once(loss):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return loss
+
+
+@pytest.mark.parametrize("flags", [[], ["--resume"]])
+def test_a_second_process_is_kept_out_of_a_run_that_is_not_over(
+        prepared, tmp_path, run, flags):
+    folder, printed = tmp_path / "run", tmp_path / "first.txt"
+    argv = [*prepared.flags, "--out", str(folder)]
+    first = start(argv, printed, partial(at_loss, 8, pause_once))
+    wait_for(first, lambda: logged(folder) == 7)
+    try:
+        before = content_of(folder)
+        status, message = run(*flags)
+        assert status == 1 and message == (
+            f"minisft.train: {folder} is in use by a run that is not over; wait for its end, stop "
+            "it, or name another folder with --out\n")
+        assert content_of(folder) == before
+    finally:
+        while first.is_alive():
+            os.kill(first.pid, signal.SIGCONT)
+            first.join(0.1)
+    assert first.exitcode == 0 and outcome(folder) == prepared.never_killed.outcome
+
+
+def test_a_lock_leaves_nothing_and_removes_only_an_empty_folder(tmp_path):
+    with locked(tmp_path / "a/b"), pytest.raises(ValueError, match="in use by a run"):
+        with locked(tmp_path / "a/b"):
+            pass
+    assert not (tmp_path / "a/b").exists()
+    with locked(tmp_path / "a"):
+        (tmp_path / "a/file").touch()
+    assert os.listdir(tmp_path / "a") == ["file"]
+    with locked(tmp_path / "a"):  # again, after the first is over
+        pass
+
+
+def take_turns(folder, alone, turns):
+    """Take a lock so many times; the exit status is 1 if another process was inside too."""
+    while turns:
+        try:
+            with locked(folder):
+                os.close(os.open(alone, os.O_CREAT | os.O_EXCL))
+                os.unlink(alone)
+                turns -= 1
+        except ValueError:
+            pass
+
+
+def test_processes_that_come_and_go_are_never_in_a_folder_together(tmp_path):
+    arguments = (tmp_path / "run", tmp_path / "alone", 1000)
+    processes = [CONTEXT.Process(target=take_turns, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+
+
+def test_a_run_that_is_continued_removes_what_a_killed_writer_left(killed, run):
+    left = killed / f".state.pt.{'a' * 32}.writing"
+    left.write_bytes(b"half")
+    assert (killed / ".lock").exists()  # of the killed process; it locks nothing
+    assert run("--resume")[0] == 0
+    assert not left.exists() and not (killed / ".lock").exists()
 
 
 def test_the_log_has_each_step_once_although_its_last_line_was_incomplete(killed, prepared, run):
@@ -256,10 +423,6 @@ def test_the_log_has_each_step_once_although_its_last_line_was_incomplete(killed
     assert run("--resume")[0] == 0
     assert [row["step"] for row in read_log(killed)] == list(range(1, STEPS + 1))
     assert outcome(killed) == prepared.never_killed.outcome
-
-
-class Killed(BaseException):
-    """Raised where a process would be killed, in tests that run in one process."""
 
 
 def very_small_model():
@@ -321,5 +484,8 @@ def test_the_newest_folder_is_that_of_the_unfinished_run_saved_last(tmp_path):
         save_state(path, model, AdamW(model.parameters()), 0, {})
         os.utime(path, (moment, moment))
     assert newest_folder(tmp_path, "run") == tmp_path / "run-2"
-    (tmp_path / "run-2" / "model.pt").touch()  # that one is finished
+    for name in ("model.pt", "results.json"):
+        (tmp_path / "run-2" / name).touch()
+        assert newest_folder(tmp_path, "run") == tmp_path / "run-2"
+    (tmp_path / "run-2/report.md").touch()  # now that one is whole
     assert newest_folder(tmp_path, "run") == tmp_path / "run-3"

@@ -114,7 +114,6 @@ def test_bfloat16_trains_on_a_cpu(base, tmp_path):
 @pytest.mark.parametrize("flags, message", [
     (["--base", "nowhere.pt"], "nowhere.pt does not exist"),
     (["--data", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
-    (["--resume", "--out", "nowhere"], "does not exist"),
     (["--device", "cuda:99"], "try --device cpu"),
 ])
 def test_a_missing_file_folder_or_device_is_named(base, tmp_path, flags, message):

@@ -262,15 +262,17 @@ def test_two_writers_of_one_file_never_tear_it(tmp_path):
     writers = [CONTEXT.Process(target=write_for_ever, args=(path,)) for _ in range(2)]
     for writer in writers:
         writer.start()
-    found = set()
-    while len(found) < 100:
-        content = path.read_bytes()
-        assert is_whole(content)
-        found.add(content[0])
-    assert all(writer.is_alive() for writer in writers)
-    for writer in writers:
-        writer.kill()
-        writer.join()
+    try:
+        found = set()
+        while len(found) < 100:
+            content = path.read_bytes()
+            assert is_whole(content)
+            assert all(writer.is_alive() for writer in writers)
+            found.add(content[0])
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.join()
 
 
 # Foreign, wrong and damaged files

@@ -129,10 +129,16 @@ def test_answers_have_the_order_of_the_records_whatever_the_batches():
         assert tasks == [f"t{i}" for i in range(23)]
 
 
-def test_a_prompt_that_leaves_no_room_is_answered_wrong_and_plain_text_is_not_asked():
-    records = [record("q" * 100, "a"), Record("plain text, which asks nothing", "row")]
+@pytest.mark.parametrize("length", [60, 100])  # 60: the prompt fills the context of 64 exactly
+def test_a_prompt_that_leaves_no_room_is_answered_wrong_and_plain_text_is_not_asked(length):
+    records = [record("q" * length, "a"), Record("plain text, which asks nothing", "row")]
     answers = answer_all(Parrot({"q": "a"}), TOKENIZER, records)
     assert [(answer.right, answer.given) for answer in answers] == [(False, "")]
+
+
+def test_a_prompt_that_leaves_room_for_one_token_is_answered_with_one():
+    answer, = answer_all(Parrot({"q" * 59: "abc"}), TOKENIZER, [record("q" * 59, "abc")])
+    assert (answer.right, answer.given) == (False, "a")
 
 
 def test_shares_and_table_count_by_split_and_task():
@@ -158,6 +164,13 @@ def test_the_mean_loss_is_that_of_all_targets_together():
     expected = sum(losses) / len(losses)
     assert mean_loss(model, examples, batch_size=3) == pytest.approx(expected, abs=1e-5)
     assert model.training, "the mode is restored"
+
+
+def test_dropout_has_no_effect_on_the_mean_loss_and_stays_on():
+    model = small_model(dropout=0.5)
+    examples = [render(record("q", "answer").item, TOKENIZER)]
+    expected = mean_loss(model.eval(), examples)
+    assert mean_loss(model.train(), examples) == expected and model.training
 
 
 def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary():

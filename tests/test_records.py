@@ -80,6 +80,11 @@ def test_other_right_answers_are_kept():
     assert parse_row(row).also == ("c", "d")
 
 
+def test_choices_are_kept():
+    row = {"prompt": "a?", "completion": "b", "choices": ["c", "b"]}
+    assert parse_row(row).choices == ("c", "b") and not parse_row(row).ignored
+
+
 @pytest.mark.parametrize("row, wrong", [
     ([], "no user message; expected"),
     ("text", "the row is text, expected an object"),

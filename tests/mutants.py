@@ -1,6 +1,6 @@
 """Break the code in one place after the other, and see that a test notices.
 
-    python -m tests.mutants                    every row of the table, about five seconds each
+    python -m tests.mutants                    every row of the table, a few seconds each
     python -m tests.mutants --only chat.py     the rows whose file, change or tests say "chat.py"
 
 A row is a mistake that somebody could make. It is made in a copy of the project, never in place,
@@ -9,18 +9,28 @@ where all tests pass, and add a row for each mistake that you find.
 """
 
 import argparse
+import compileall
+import importlib
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import NamedTuple
 
-from minisft.shipped import ROOT
+import pytest
 
-LONGEST = 120  # seconds; a mutant that takes longer never ends, which is noticed too
+# Each run of the tests is a fork of this process. What is imported here takes no time there.
+for module in ("hypothesis", "matplotlib.pyplot", "tiktoken", "torch", "tqdm"):
+    importlib.import_module(module)
+
+ROOT = Path(__file__).resolve().parents[1]  # minisft itself is imported from the copy only
+CONTEXT = multiprocessing.get_context("fork")
+LONGEST = 60  # seconds; a mutant that takes longer never ends, which is noticed too
 
 
 class Mutant(NamedTuple):
@@ -41,12 +51,12 @@ class Mutant(NamedTuple):
 MUTANTS = [Mutant(*row) for row in (
     # Files are written whole and cannot run code.
     ("checkpoint.py", "    write_atomically(path, buffer.getvalue())",
-     "    Path(path).write_bytes(buffer.getvalue())", "checkpoint", "write or folders"),
+     "    Path(path).write_bytes(buffer.getvalue())", "checkpoint", "cannot_be_written"),
     ("checkpoint.py", "        _replace(temporary, path)\n",
      "        path.write_bytes(content)\n        temporary.unlink()\n", "checkpoint",
      "forced or fails"),
     ("checkpoint.py", "weights_only=True)\n    except", "weights_only=False)\n    except",
-     "checkpoint", "code or refused"),
+     "checkpoint", "run_code"),
     ("checkpoint.py", "    return model.eval()", "    return model.train()", "checkpoint",
      "to_the_bit"),
     ("checkpoint.py", '    torch.set_rng_state(state["cpu_random"])\n', "", "checkpoint",
@@ -146,7 +156,8 @@ MUTANTS = [Mutant(*row) for row in (
      "chat", "newest"),
     ("run.py", "self.steps - done", "self.steps", "deltas", "same_bits"),
     ("run.py", '["step"] <= step', '["step"] < step', "resume", "log_has"),
-    ("run.py", "            if last or pressed or", "            if last or", "resume", "ctrl_c"),
+    ("run.py", "            if last or pressed or", "            if last or", "resume",
+     "ctrl_c_saves"),
     ("run.py", "        if pressed:\n            raise KeyboardInterrupt\n", "", "resume",
      "second_ctrl_c"),
 
@@ -311,6 +322,8 @@ def copy_project(folder):
     """A copy of the project in a folder, without what is not code or shipped data."""
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(
         ".*", "__pycache__", "mine", "run-*"))
+    compileall.compile_dir(  # by their content: a file may change twice in a second
+        folder / "minisft", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
 
 
 def fate(mutant, folder):
@@ -328,22 +341,33 @@ def fate(mutant, folder):
 
 def outcome(mutant, folder):
     files = [f"tests/test_{name}.py" for name in mutant.tests.split()]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
-    if mutant.only:
-        command += ["-k", mutant.only]
-    # Without bytecode: a file that changes twice in a second would be taken for the one before.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True,
-                              timeout=LONGEST)
-    except subprocess.TimeoutExpired:
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-k", mutant.only, *files]
+    printed = folder / "printed.txt"
+    process = CONTEXT.Process(target=run_tests, args=(folder, arguments, printed))
+    process.start()
+    process.join(LONGEST)
+    if process.is_alive():
+        process.kill()
+        process.join()
         return "killed, as it never ends"
-    failed = re.search(r"^FAILED tests/\S+?::(\w+)", done.stdout, re.MULTILINE)
+    text = printed.read_text(encoding="utf-8", errors="replace")
+    failed = re.search(r"^FAILED tests/\S+?::(\w+)", text, re.MULTILINE)
     if failed:
         return f"killed by {failed[1]}"
-    if done.returncode == 0:
-        return "SURVIVED"
-    return f"BROKEN: no test ran to its end\n{done.stdout[-800:]}"
+    return "SURVIVED" if process.exitcode == 0 else f"BROKEN: no test ran to its end\n{text[-800:]}"
+
+
+def run_tests(folder, arguments, printed):
+    """Run pytest in a copy of the project; what it prints goes into a file."""
+    with open(printed, "wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(folder)
+    sys.path[0] = str(folder)
+    sys.modules.pop("tests", None)  # that of the project itself
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.exit(pytest.main(arguments))
 
 
 def main(argv=None):
@@ -357,11 +381,13 @@ def main(argv=None):
         folder = Path(parent) / "project"
         copy_project(folder)
         for number, mutant in enumerate(chosen, 1):
+            began = time.perf_counter()
             what = fate(mutant, folder)
+            seconds = time.perf_counter() - began
             if mutant.equivalent:
                 what += f" (equivalent: {mutant.equivalent})"
             line = f"{mutant.file}: {mutant.old.strip()!r} -> {mutant.new.strip()!r}"
-            print(f"{number}/{len(chosen)} {line}\n    {what}", flush=True)
+            print(f"{number}/{len(chosen)} {line}\n    {what}, {seconds:.0f} s", flush=True)
             if not what.startswith("killed") and not mutant.equivalent:
                 left.append(f"{line}: {what}")
     print("\n".join([f"\n{len(left)} of {len(chosen)} were not killed", *left]))

@@ -81,6 +81,7 @@ def test_an_answer_is_right_only_word_for_word_and_ended():
     assert [answer.right for answer in answers] == [True, False, False, False, False]
     first = answers[0]
     assert (first.question, first.expected, first.given) == ("a", "yes", "yes")
+    assert answers[-1].given == "yes s", "decoding stops one token after the right answer's length"
 
 
 def test_any_of_several_right_answers_is_right_however_long():
@@ -102,6 +103,17 @@ def test_of_several_choices_the_likeliest_is_the_answer():
         asked = replace(record("which?", right), choices=tuple(losses))
         answer, = answer_all(model, TOKENIZER, [asked])
         assert (answer.given, answer.right) == (likeliest, right == likeliest)
+
+
+def test_the_likeliest_choice_is_so_as_a_whole_and_not_by_the_token():
+    model = small_model()
+    with torch.no_grad():  # "b" is e^3 times as likely as any other token, wherever it stands
+        model.ln_f.weight.zero_()
+        model.ln_f.bias[0] = 1.0
+        model.wte.weight.zero_()
+        model.wte.weight[TOKENIZER.encode("b")[0], 0] = 3.0
+    asked = replace(record("which?", "x"), choices=("bbbbb", "x"))
+    assert answer_all(model, TOKENIZER, [asked])[0].given == "x"
 
 
 def test_a_choice_that_does_not_fit_the_context_is_answered_wrong():

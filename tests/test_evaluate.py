@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from minisft.conversation import Conversation, render
+from minisft.conversation import Conversation, Message, render
 from minisft.evaluate import (
     Answer,
     EvaluateConfig,
@@ -25,6 +25,7 @@ from minisft.evaluate import (
 from minisft.intervals import paired_interval
 from minisft.model import GPT, GPTConfig
 from minisft.records import Record
+from minisft.report import assess, shares_of, split_table, weakest_tasks
 from minisft.shipped import BASE
 from minisft.tokenizer import END_OF_TURN, Tokenizer
 
@@ -153,6 +154,11 @@ def test_a_prompt_that_leaves_room_for_one_token_is_answered_with_one():
     assert (answer.right, answer.given) == (False, "a")
 
 
+def test_an_answer_that_is_not_to_be_learnt_is_not_asked_for():
+    turns = Message("user", "q"), Message("assistant", "a", learn=False)
+    assert answer_all(Parrot({"q": "a"}), TOKENIZER, [Record(Conversation(turns), "row")]) == []
+
+
 def test_shares_and_table_count_by_split_and_task():
     judged = [("new", "x", True), ("new", "x", False), ("new", "y", True), ("old", "x", False)]
     answers = [Answer(split, task, "", "", "", right) for split, task, right in judged]
@@ -163,6 +169,31 @@ def test_shares_and_table_count_by_split_and_task():
     lines = table(counts)
     assert lines[0].split() == ["new", "old"] and "66.7%" in lines[-1] and "-" in lines[2]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_what_guessing_gets_right_is_stated_where_all_questions_have_choices():
+    asked = [replace(record(question, "x", split="a"), choices=tuple("xyzw"[:n]))
+             for question, n in (("p", 2), ("q", 4))]
+    assessed = assess(small_model(), TOKENIZER, [*asked, record("r", "x", split="b")])
+    assert assessed["guessing"] == {"a": (1 / 2 + 1 / 4) / 2}
+
+
+BEFORE = {"counts": [["new", "all", 1, 10], ["new", "x", 1, 4], ["new", "y", 0, 6]],
+          "loss": {"new": 2.0}, "guessing": {}}
+AFTER = {"counts": [["new", "all", 6, 10], ["new", "x", 3, 4], ["new", "y", 3, 6]],
+         "loss": {"new": 0.5}, "guessing": {}}
+
+
+def test_before_stands_before_after():
+    cells = " ".join(split_table(BEFORE, AFTER)[1].split())
+    assert cells == "new 10.0% -> 60.0% 10 2.000 -> 0.500"
+    assert shares_of(BEFORE, AFTER) == {"new": [0.1, 0.6]}
+
+
+def test_the_weakest_tasks_are_those_with_the_lowest_share():
+    after = {"counts": [["new", "x", 2, 2], ["old", "x", 0, 1], ["new", "y", 3, 6]]}
+    weakest = [line.split()[0] for line in weakest_tasks(after)[1:]]
+    assert weakest == ["y", "x"]  # a half, and two thirds, although that is fewer answers
 
 
 def test_the_mean_loss_is_that_of_all_targets_together():

@@ -133,6 +133,7 @@ def test_choices_are_kept():
     ({"conversations": [v("gpt", "a"), v("human", "b")]}, "ends with the user; expected an"),
     ({"conversations": [v("gpt", "a"), v("gpt", "b")]}, "turn 1 is by assistant, expected user"),
     ({"messages": [m("user", "a"), m("assistant", "b") | {"weight": 0.5}]}, "weight is 0.5"),
+    ({"messages": [m("user", "a"), m("assistant", "b") | {"weight": 2}]}, "weight is 2"),
     ({"messages": [m("user", "a"), m("assistant", "b") | {"train": "no"}]}, "train is 'no'"),
     ({"messages": [m("user", "a") | {"train": True}, m("assistant", "b")]},
      "train asks to learn what the user says; only answers"),

@@ -251,6 +251,7 @@ def test_each_setting_reaches_what_it_is_for(base):
     assert [batch.tokens for batch in step] == [2 * len(examples[0].ids)] * 3
     assert all(batch.mask is not None for batch in step)
     loss = next(training.records()).loss
+    assert [record.step for record in training.records(done=38)] == [39, 40]
     again = replace(training, model=load_model(base)[0])
     assert next(again.records()).loss == loss
     assert next(replace(again, model=load_model(base)[0], dtype="float32").records()).loss != loss

@@ -278,7 +278,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("tokenizer.py", "key=len, reverse=True", "key=len", "tokenizer"),
     ("tokenizer.py", "token >= len(self.ranked) and", "token > len(self.ranked) and",
      "tokenizer evaluate chat"),
-    ("config.py", "not given >= value", "given < value", "config"),
+    ("config.py", "not given >= value", "given < value", "config", "least_value"),
     ("config.py", "allow_abbrev=False", "allow_abbrev=True", "config"),
     ("config.py", '"nargs": "+"', '"nargs": "*"', "config"),
     ("config.py", "        if name in values:\n", "        if False:\n", "deltas config",

@@ -227,6 +227,11 @@ def test_packed_rows_worked_by_hand():
     assert pack_rows([2, 6, 6, 6], 14) == [[1, 3], [2, 0]]  # 2 rows of 12; 3 rows of 8 are as full
 
 
+def test_as_many_rows_as_twice_the_fewest_may_waste_the_least():
+    # Three rows would be 98 wide, with 94 slots empty; two do not hold them.
+    assert pack_rows([51, 51, 51, 47], block_size=100) == [[0], [1], [2], [3]]
+
+
 def test_a_packed_batch_worked_by_hand():
     examples = [Rendered([7, 8, 9], [0, 1, 1]), Rendered([5, 6], [0, 1]),
                 Rendered([1, 2, 3, 4], [0, 0, 0, 1])]

@@ -28,12 +28,17 @@ def saved(model, tmp_path):
     return str(tmp_path)
 
 
-def say(monkeypatch, ids):
-    """Let the model answer every question with these tokens; returns the prompts that it gets."""
+def say(monkeypatch, ids, stops=None):
+    """Let the model answer every question with these tokens; returns the prompts that it gets.
+
+    stops: a list to which the stop tokens of each question are added.
+    """
     prompts = []
 
     def steps(model, given, max_new_tokens, stop, sampling, generator):
         prompts.append(given[0])
+        if stops is not None:
+            stops.append(stop)
         yield from ({0: token} for token in ids)
 
     monkeypatch.setattr(chat, "generate_steps", steps)
@@ -108,6 +113,22 @@ def test_wrong_sampling_flags_are_refused(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("end", ["<|end|>", "<|endoftext|>"])
+def test_the_end_of_the_turn_or_of_the_text_ends_an_answer(monkeypatch, model, end):
+    stops = []
+    say(monkeypatch, [*TOKENIZER.encode("ok"), TOKENIZER.special(end)], stops)
+    assert "".join(stream(model)) == "ok"  # and no None, which would say that it was cut
+    assert TOKENIZER.special(end) in stops[0]
+
+
+def test_a_blank_answer_is_not_remembered(monkeypatch, saved, capsys):
+    prompts = say(monkeypatch, TOKENIZER.encode(" ") + [TOKENIZER.special("<|end|>")])
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
+    chat.main(["--model", saved])
+    assert TOKENIZER.decode(prompts[1]) == "<|endoftext|><|user|>two<|end|><|assistant|>"
+    assert capsys.readouterr().out.count("the question is not remembered") == 2
+
+
 def test_the_newest_run_is_taken_and_without_one_it_says_how_to_get_one(tmp_path):
     with pytest.raises(ValueError, match="python -m minisft.train"):
         newest_model(tmp_path, "run")
@@ -117,5 +138,7 @@ def test_the_newest_run_is_taken_and_without_one_it_says_how_to_get_one(tmp_path
         (tmp_path / name / "model.pt").touch()
         os.utime(tmp_path / name / "model.pt", (moment, moment))
     assert newest_model(tmp_path, "run") == tmp_path / "run-1" / "model.pt"
+    (tmp_path / "run-2" / "delta.pt").touch()
+    assert newest_model(tmp_path, "run") == tmp_path / "run-2" / "delta.pt"
     with pytest.raises(SystemExit, match="does not exist"):
         chat.main(["--model", str(tmp_path / "nowhere.pt"), "--prompt", "Hi"])

@@ -190,6 +190,14 @@ def test_a_write_that_fails_leaves_a_whole_file_and_does_not_disturb_the_next(
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_model_that_cannot_be_written_leaves_the_one_before(saved, tokenizer, monkeypatch):
+    before = saved.read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr("os.replace", fails)
+        save_model(saved, make_model(seed=1), tokenizer)
+    assert saved.read_bytes() == before and os.listdir(saved.parent) == ["model.pt"]
+
+
 def test_what_killed_writers_left_is_removed_once_no_writer_can_still_have_it(tmp_path):
     left = {name: tmp_path / f".{name}.{letter * 32}.writing"
             for name, letter in (("file", "a"), ("other", "b"))}

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from minisft.conversation import Conversation, render
+from minisft.conversation import Conversation, Message, render
 from minisft.evaluate import (
     Answer,
     EvaluateConfig,
@@ -25,6 +25,7 @@ from minisft.evaluate import (
 from minisft.intervals import paired_interval
 from minisft.model import GPT, GPTConfig
 from minisft.records import Record
+from minisft.report import assess, shares_of, split_table, weakest_tasks
 from minisft.shipped import BASE
 from minisft.tokenizer import END_OF_TURN, Tokenizer
 
@@ -81,6 +82,7 @@ def test_an_answer_is_right_only_word_for_word_and_ended():
     assert [answer.right for answer in answers] == [True, False, False, False, False]
     first = answers[0]
     assert (first.question, first.expected, first.given) == ("a", "yes", "yes")
+    assert answers[-1].given == "yes s", "decoding stops one token after the right answer's length"
 
 
 def test_any_of_several_right_answers_is_right_however_long():
@@ -102,6 +104,17 @@ def test_of_several_choices_the_likeliest_is_the_answer():
         asked = replace(record("which?", right), choices=tuple(losses))
         answer, = answer_all(model, TOKENIZER, [asked])
         assert (answer.given, answer.right) == (likeliest, right == likeliest)
+
+
+def test_the_likeliest_choice_is_so_as_a_whole_and_not_by_the_token():
+    model = small_model()
+    with torch.no_grad():  # "b" is e^3 times as likely as any other token, wherever it stands
+        model.ln_f.weight.zero_()
+        model.ln_f.bias[0] = 1.0
+        model.wte.weight.zero_()
+        model.wte.weight[TOKENIZER.encode("b")[0], 0] = 3.0
+    asked = replace(record("which?", "x"), choices=("bbbbb", "x"))
+    assert answer_all(model, TOKENIZER, [asked])[0].given == "x"
 
 
 def test_a_choice_that_does_not_fit_the_context_is_answered_wrong():
@@ -129,10 +142,21 @@ def test_answers_have_the_order_of_the_records_whatever_the_batches():
         assert tasks == [f"t{i}" for i in range(23)]
 
 
-def test_a_prompt_that_leaves_no_room_is_answered_wrong_and_plain_text_is_not_asked():
-    records = [record("q" * 100, "a"), Record("plain text, which asks nothing", "row")]
+@pytest.mark.parametrize("length", [60, 100])  # 60: the prompt fills the context of 64 exactly
+def test_a_prompt_that_leaves_no_room_is_answered_wrong_and_plain_text_is_not_asked(length):
+    records = [record("q" * length, "a"), Record("plain text, which asks nothing", "row")]
     answers = answer_all(Parrot({"q": "a"}), TOKENIZER, records)
     assert [(answer.right, answer.given) for answer in answers] == [(False, "")]
+
+
+def test_a_prompt_that_leaves_room_for_one_token_is_answered_with_one():
+    answer, = answer_all(Parrot({"q" * 59: "abc"}), TOKENIZER, [record("q" * 59, "abc")])
+    assert (answer.right, answer.given) == (False, "a")
+
+
+def test_an_answer_that_is_not_to_be_learnt_is_not_asked_for():
+    turns = Message("user", "q"), Message("assistant", "a", learn=False)
+    assert answer_all(Parrot({"q": "a"}), TOKENIZER, [Record(Conversation(turns), "row")]) == []
 
 
 def test_shares_and_table_count_by_split_and_task():
@@ -147,6 +171,31 @@ def test_shares_and_table_count_by_split_and_task():
     assert len({len(line) for line in lines}) == 1
 
 
+def test_what_guessing_gets_right_is_stated_where_all_questions_have_choices():
+    asked = [replace(record(question, "x", split="a"), choices=tuple("xyzw"[:n]))
+             for question, n in (("p", 2), ("q", 4))]
+    assessed = assess(small_model(), TOKENIZER, [*asked, record("r", "x", split="b")])
+    assert assessed["guessing"] == {"a": (1 / 2 + 1 / 4) / 2}
+
+
+BEFORE = {"counts": [["new", "all", 1, 10], ["new", "x", 1, 4], ["new", "y", 0, 6]],
+          "loss": {"new": 2.0}, "guessing": {}}
+AFTER = {"counts": [["new", "all", 6, 10], ["new", "x", 3, 4], ["new", "y", 3, 6]],
+         "loss": {"new": 0.5}, "guessing": {}}
+
+
+def test_before_stands_before_after():
+    cells = " ".join(split_table(BEFORE, AFTER)[1].split())
+    assert cells == "new 10.0% -> 60.0% 10 2.000 -> 0.500"
+    assert shares_of(BEFORE, AFTER) == {"new": [0.1, 0.6]}
+
+
+def test_the_weakest_tasks_are_those_with_the_lowest_share():
+    after = {"counts": [["new", "x", 2, 2], ["old", "x", 0, 1], ["new", "y", 3, 6]]}
+    weakest = [line.split()[0] for line in weakest_tasks(after)[1:]]
+    assert weakest == ["y", "x"]  # a half, and two thirds, although that is fewer answers
+
+
 def test_the_mean_loss_is_that_of_all_targets_together():
     model = small_model().train()
     examples = [render(record("q" * n, "a" * (9 - n)).item, TOKENIZER) for n in range(1, 9)]
@@ -158,6 +207,13 @@ def test_the_mean_loss_is_that_of_all_targets_together():
     expected = sum(losses) / len(losses)
     assert mean_loss(model, examples, batch_size=3) == pytest.approx(expected, abs=1e-5)
     assert model.training, "the mode is restored"
+
+
+def test_dropout_has_no_effect_on_the_mean_loss_and_stays_on():
+    model = small_model(dropout=0.5)
+    examples = [render(record("q", "answer").item, TOKENIZER)]
+    expected = mean_loss(model.eval(), examples)
+    assert mean_loss(model.train(), examples) == expected and model.training
 
 
 def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary():

@@ -11,7 +11,19 @@ import pytest
 import torch
 
 from minisft import experiment
-from minisft.experiment import Arm, Trial, measure, pilot, process_context, side_by_side
+from minisft.checkpoint import save_model
+from minisft.experiment import (
+    Arm,
+    Trial,
+    fine_tune,
+    measure,
+    pilot,
+    process_context,
+    side_by_side,
+)
+from minisft.model import GPT, GPTConfig
+from minisft.peft import LoRAConfig
+from minisft.tokenizer import Tokenizer
 
 
 def draw(seed):
@@ -74,6 +86,25 @@ def test_where_processes_begin_empty_what_a_script_defines_runs_one_after_the_ot
     assert process_context(lambda x: x, [(3,)]) is None
     assert process_context(math.hypot, [(of_script(),)]) is None
     assert side_by_side(lambda x: 2 * x, [(1,), (2,)], 2) == [2, 4]
+
+
+def test_a_run_has_the_rate_the_seed_the_steps_and_the_batches_that_it_is_given(
+        tmp_path, monkeypatch):
+    calls, tokenizer = [], Tokenizer([bytes([byte]) for byte in range(256)])
+    monkeypatch.setattr(
+        experiment, "tune", lambda model, *given, **settings: calls.append((given, settings)))
+    save_model(tmp_path / "base.pt", GPT(GPTConfig(tokenizer.vocab_size, 8, 1, 1, 4)), tokenizer)
+    trial = Trial(["example"], [], [], steps=80, batch_size=3)
+    arm = Arm(str(tmp_path / "base.pt"), LoRAConfig(r=2), trial, (0.5,))
+
+    def start_of(seed, steps=None):
+        model, _, _ = fine_tune(arm, 0.5, seed, steps)
+        return model.h[0].mlp.c_fc.A.detach()
+
+    first, other = start_of(7), start_of(8, steps=20)
+    assert torch.equal(first, start_of(7)) and not torch.equal(first, other)
+    assert calls[0] == ((["example"], 80), {"batch_size": 3, "lr": 0.5, "seed": 7})
+    assert calls[1] == ((["example"], 20), {"batch_size": 3, "lr": 0.5, "seed": 8})
 
 
 # A pilot and a report, of runs that are made up: a run scores what SCORE says of its rate.

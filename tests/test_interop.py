@@ -1,6 +1,7 @@
 """GPT-2 folders in and out, against transformers, with random weights and a small vocabulary."""
 
 import json
+import os
 import random
 import sys
 
@@ -203,6 +204,31 @@ def test_a_model_comes_back_from_its_own_export(tmp_path):
     assert (theirs(ids).logits - model(ids)).abs().max() < 1e-4
     again, its_tokenizer = load_gpt2(tmp_path)
     assert torch.equal(again(ids), model(ids)) and its_tokenizer.to_dict() == tokenizer.to_dict()
+
+
+def test_the_dropout_of_a_folder_is_kept(tmp_path):
+    model = GPT(GPTConfig(261, 8, 1, 1, 4, dropout=0.3))
+    save_gpt2(tmp_path, model, Tokenizer([bytes([byte]) for byte in range(256)]))
+    assert load_gpt2(tmp_path)[0].config == model.config
+
+
+class Code:
+    """What a file would run if it were read without care."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.place),)
+
+
+def test_weights_that_hold_code_are_refused_and_the_code_is_not_run(tmp_path):
+    save_gpt2(tmp_path, GPT(GPTConfig(261, 8, 1, 1, 4)),
+              Tokenizer([bytes([byte]) for byte in range(256)]))
+    torch.save({"wte.weight": Code(tmp_path / "ran")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="the weights cannot be read"):
+        load_gpt2(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("chat_tokens", [False, True])

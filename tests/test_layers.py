@@ -182,3 +182,9 @@ def test_parameters_are_taken_by_name():
     normal = F.layer_norm(x, (6,))
     assert torch.allclose(norm(x), normal * norm.weight, rtol=0, atol=1e-12)
     assert torch.equal(embedding(ids), embedding.weight[ids])
+
+
+def test_a_compiled_layer_is_called_as_it_was_compiled():
+    layer = Linear(3, 2)
+    layer._compiled_call_impl = lambda x: "compiled"  # what layer.compile() sets
+    assert layer(torch.ones(3)) == "compiled"

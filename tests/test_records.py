@@ -80,6 +80,11 @@ def test_other_right_answers_are_kept():
     assert parse_row(row).also == ("c", "d")
 
 
+def test_choices_are_kept():
+    row = {"prompt": "a?", "completion": "b", "choices": ["c", "b"]}
+    assert parse_row(row).choices == ("c", "b") and not parse_row(row).ignored
+
+
 @pytest.mark.parametrize("row, wrong", [
     ([], "no user message; expected"),
     ("text", "the row is text, expected an object"),
@@ -128,6 +133,7 @@ def test_other_right_answers_are_kept():
     ({"conversations": [v("gpt", "a"), v("human", "b")]}, "ends with the user; expected an"),
     ({"conversations": [v("gpt", "a"), v("gpt", "b")]}, "turn 1 is by assistant, expected user"),
     ({"messages": [m("user", "a"), m("assistant", "b") | {"weight": 0.5}]}, "weight is 0.5"),
+    ({"messages": [m("user", "a"), m("assistant", "b") | {"weight": 2}]}, "weight is 2"),
     ({"messages": [m("user", "a"), m("assistant", "b") | {"train": "no"}]}, "train is 'no'"),
     ({"messages": [m("user", "a") | {"train": True}, m("assistant", "b")]},
      "train asks to learn what the user says; only answers"),

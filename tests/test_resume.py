@@ -42,6 +42,7 @@ from minisft.lock import locked
 from minisft.model import GPT, GPTConfig
 from minisft.optim import AdamW
 from minisft.run import (
+    MODEL_FILES,
     Training,
     check_unused,
     hold_interrupts,
@@ -243,6 +244,7 @@ def test_a_run_of_another_command_is_not_resumed(killed):
 @pytest.mark.parametrize("name, flags, message", [
     ("state.pt", [], "already holds a run; continue it with --resume"),
     ("model.pt", [], "holds the model.pt of a run, but no state.pt"),
+    ("delta.pt", [], "holds the delta.pt of a run, but no state.pt"),
     ("log.jsonl", [], "holds the log.jsonl of a run, but no state.pt"),
     ("log.jsonl", ["--resume"], "holds the log.jsonl of a run, but no state.pt"),
 ])
@@ -474,7 +476,8 @@ def test_new_folders_are_numbered_and_made_at_once(tmp_path):
         assert folder.is_dir(), "made at once, so that no other run takes it"
 
 
-def test_the_newest_folder_is_that_of_the_unfinished_run_saved_last(tmp_path):
+@pytest.mark.parametrize("model_file", MODEL_FILES)
+def test_the_newest_folder_is_that_of_the_unfinished_run_saved_last(tmp_path, model_file):
     new_folder(tmp_path, "run")
     with pytest.raises(ValueError, match="no unfinished run"):
         newest_folder(tmp_path, "run")
@@ -484,7 +487,7 @@ def test_the_newest_folder_is_that_of_the_unfinished_run_saved_last(tmp_path):
         save_state(path, model, AdamW(model.parameters()), 0, {})
         os.utime(path, (moment, moment))
     assert newest_folder(tmp_path, "run") == tmp_path / "run-2"
-    for name in ("model.pt", "results.json"):
+    for name in (model_file, "results.json"):
         (tmp_path / "run-2" / name).touch()
         assert newest_folder(tmp_path, "run") == tmp_path / "run-2"
     (tmp_path / "run-2/report.md").touch()  # now that one is whole

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,12 +198,15 @@ def test_bad_rows_to_evaluate_on_are_counted(base, tmp_path, capsys):
     assert "1 bad rows skipped" in capsys.readouterr().out
 
 
-def test_a_run_whose_evaluation_rows_have_changed_is_not_resumed(base, tmp_path):
+@pytest.mark.parametrize("changed", [
+    ROWS["sharegpt.jsonl"], ROWS["messages.jsonl"][:-1] + ', "task": "new"}',
+    ROWS["messages.jsonl"][:-1] + ', "split": "new"}'])
+def test_a_run_whose_evaluation_rows_have_changed_is_not_resumed(base, tmp_path, changed):
     data, asked = write(
         tmp_path, {"data.jsonl": ROWS["pairs.jsonl"], "asked.jsonl": ROWS["messages.jsonl"]})
     folder = run(base, tmp_path, [data], "--eval", asked)
     (folder / "model.pt").unlink()
-    write(tmp_path, {"asked.jsonl": ROWS["sharegpt.jsonl"]})
+    write(tmp_path, {"asked.jsonl": changed})
     message = "base, tokenizer or data differ from those that the run in"
     with pytest.raises(SystemExit, match=message):
         train.main(["--resume", "--out", str(folder), "--device", "cpu"])
@@ -233,6 +237,24 @@ def test_tuning_is_the_same_every_time_and_follows_the_seed(base):
         return [record.loss for record in tune(model, examples, 4, batch_size=4, seed=seed)]
 
     assert losses(0) == losses(0) != losses(1)
+
+
+def test_each_setting_reaches_what_it_is_for(base):
+    model, _ = load_model(base)
+    examples = [render(Conversation.from_messages([USER, ASSISTANT]), TOKENIZER)] * 12
+    config = train.TrainConfig(steps=40, batch_size=6, accumulate=3, lr=0.25, weight_decay=0.5,
+                               pack=True, dtype="bfloat16")
+    training = train.training_of(model, examples, 40, config)
+    assert [training.lr_at(step) for step in (0, 1, 2)] == [0.125, 0.25, 0.25]
+    assert [group["weight_decay"] for group in training.optimizer.groups] == [0.5, 0.0]
+    step = next(iter(training.batches_from(0)))
+    assert [batch.tokens for batch in step] == [2 * len(examples[0].ids)] * 3
+    assert all(batch.mask is not None for batch in step)
+    loss = next(training.records()).loss
+    assert [record.step for record in training.records(done=38)] == [39, 40]
+    again = replace(training, model=load_model(base)[0])
+    assert next(again.records()).loss == loss
+    assert next(replace(again, model=load_model(base)[0], dtype="float32").records()).loss != loss
 
 
 def test_documents_of_plain_text_are_cut_and_never_lost():

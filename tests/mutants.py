@@ -1,0 +1,408 @@
+"""Break the code in one place after the other, and see that a test notices.
+
+    python -m tests.mutants                    every row of the table, a few seconds each
+    python -m tests.mutants --only chat.py     the rows whose file, change or tests say "chat.py"
+
+A row is a mistake that somebody could make. It is made in a copy of the project, never in place,
+and the tests that it names are run there. One of them must fail: then the mutant is killed. Run it
+where all tests pass, and add a row for each mistake that you find.
+"""
+
+import argparse
+import compileall
+import importlib
+import multiprocessing
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from py_compile import PycInvalidationMode
+from typing import NamedTuple
+
+import pytest
+
+# Each run of the tests is a fork of this process. What is imported here takes no time there.
+for module in ("hypothesis", "matplotlib.pyplot", "tiktoken", "torch", "tqdm"):
+    importlib.import_module(module)
+
+ROOT = Path(__file__).resolve().parents[1]  # minisft itself is imported from the copy only
+CONTEXT = multiprocessing.get_context("fork")
+LONGEST = 60  # seconds; a mutant that takes longer never ends, which is noticed too
+
+
+class Mutant(NamedTuple):
+    """file: below minisft/; old: text that stands in it once; new: what takes its place.
+
+    tests: "a b" for tests/test_a.py and tests/test_b.py; only: pytest's -k; equivalent: why no test
+    can notice.
+    """
+
+    file: str
+    old: str
+    new: str
+    tests: str
+    only: str = ""
+    equivalent: str = ""
+
+
+MUTANTS = [Mutant(*row) for row in (
+    # Files are written whole and cannot run code.
+    ("checkpoint.py", "    write_atomically(path, buffer.getvalue())",
+     "    Path(path).write_bytes(buffer.getvalue())", "checkpoint", "cannot_be_written"),
+    ("checkpoint.py", "        _replace(temporary, path)\n",
+     "        path.write_bytes(content)\n        temporary.unlink()\n", "checkpoint",
+     "forced or fails"),
+    ("checkpoint.py", "weights_only=True)\n    except", "weights_only=False)\n    except",
+     "checkpoint", "run_code"),
+    ("checkpoint.py", "    return model.eval()", "    return model.train()", "checkpoint",
+     "to_the_bit"),
+    ("checkpoint.py", '    torch.set_rng_state(state["cpu_random"])\n', "", "checkpoint",
+     "matters or continues"),
+    ("checkpoint.py", '    optimizer.load_state_dict(state["optimizer"])\n', "", "checkpoint",
+     "matters or continues"),
+    ("interop/gpt2.py", "weights_only=True", "weights_only=False", "interop", "damaged or code"),
+
+    # Evaluation: nothing is asked that was learnt, and nothing that is wrong counts as right.
+    ("train.py", "    return train_records, [replace", "    return records, [replace",
+     "train_command", "held_out"),
+    ("records.py", "        (train if number % every else held_out).extend(group)",
+     "        train.extend(group)\n        held_out.extend([] if number % every else group)",
+     "records", "one_side"),
+    ("records.py", "groups.values(), 1)", "groups.values())", "records", "one_side"),
+    ("evaluate.py", "    model.eval()\n    total", "    total", "evaluate", "mean_loss or loss"),
+    ("evaluate.py", "        model.train(training)\n    return total",
+     "        pass\n    return total", "evaluate", "loss"),
+    ("evaluate.py", "targets + n\n", "targets + 1\n", "evaluate", "loss"),
+    ("evaluate.py", "sft_loss(model, pad([rendered]).to(model.device))[0].item()",
+     "mean_loss(model, [rendered])", "evaluate", "likeliest"),
+    ("evaluate.py", "min(losses, key", "max(losses, key", "evaluate", "likeliest"),
+    ("evaluate.py", "len(question.prompt) < model", "len(question.prompt) <= model", "evaluate",
+     "room"),
+    ("evaluate.py", "    return 1 + max(", "    return max(", "evaluate", "word_for_word"),
+    ("evaluate.py", "for question in questions for right in question.right)",
+     "for question in questions for right in question.right[:1])", "evaluate", "however_long"),
+    ("evaluate.py", "answers[question.place] = to", "answers[questions.index(question)] = to",
+     "evaluate", "order"),
+    ("evaluate.py", " and record.item.messages[-1].learn]", "]", "evaluate",
+     "asked"),
+    ("report.py", "mean(1 / len(record.choices)", "mean(len(record.choices)", "evaluate",
+     "guess"),
+    ("report.py", "key=lambda task: totals[task][0] / totals[task][1])",
+     "key=lambda task: totals[task][0])", "evaluate", "weakest"),
+    ("report.py", "{before['loss'][split]:.3f} -> {loss:.3f}",
+     "{loss:.3f} -> {before['loss'][split]:.3f}", "evaluate", "before_stands"),
+    ("report.py", "for each in (old, new)]", "for each in (new, old)]", "evaluate",
+     "before_stands"),
+
+    # Intervals and verdicts.
+    ("intervals.py", "for values in (by_seed, by_item)", "for values in (by_item,)", "intervals"),
+    ("intervals.py", "for values in (by_seed, by_item)", "for values in (by_seed,)", "intervals"),
+    ("intervals.py", "(12.706, 4.303, 3.182, 2.776, 2.571,", "(6.314, 2.920, 2.353, 2.132, 2.015,",
+     "intervals"),
+    ("intervals.py", "[[b - a for a, b", "[[a - b for a, b", "intervals"),
+    ("intervals.py", "len(values) - 1)\n", "len(values))\n", "intervals"),
+    ("intervals.py", "t_975(n - 1)", "t_975(n)", "intervals"),
+    ("intervals.py", "spread / n ** 0.5", "spread / n", "intervals"),
+    ("lesson.py", "self.least < low and high < self.most", "self.least < low or high < self.most",
+     "lesson"),
+    ("lesson.py", "        _, low, high = self.effect\n        if self.least",
+     "        low = high = self.effect[0]\n        if self.least", "lesson"),
+    ("lesson.py", "if high <= self.least or", "if low <= self.least or", "lesson"),
+    ("lesson.py", '"not judged" if self.fast else outcome', "outcome", "lesson"),
+    ("experiment.py", "arm.trial_of(seed).test)", "arm.trial_of(seed).validation)", "experiment",
+     "rate or pilot"),
+    ("experiment.py", "arm.trial_of(seed).validation)", "arm.trial_of(seed).test)", "experiment",
+     "rate or pilot"),
+    ("experiment.py", "(arms[name], rate, PILOT_SEED, steps)", "(arms[name], rate, 0, steps)",
+     "experiment",
+     "rate or pilot"),
+    ("experiment.py", "PILOT_SEED = 100", "PILOT_SEED = 0", "experiment",
+     "rate or pilot"),
+    ("experiment.py", "PILOT_SEED + seed, steps", "seed, steps", "experiment",
+     "rate or pilot"),
+    ("experiment.py", "max(grid, key=grid.get)", "min(grid, key=grid.get)", "experiment",
+     "rate or pilot"),
+    ("experiment.py", "    torch.manual_seed(seed)\n    if arm", "    if arm", "experiment",
+     "rate or pilot"),
+    ("experiment.py", "lr=rate,\n               seed=seed)", "lr=rate)", "experiment",
+     "rate or pilot"),
+    ("experiment.py", "steps or trial.steps, batch_size=trial.batch_size, lr=rate",
+     "steps or trial.steps, batch_size=trial.batch_size", "experiment",
+     "rate or pilot"),
+
+    # Every flag of `train` reaches what it is for.
+    ("train.py", "batches_from, steps, config.dtype)", "batches_from, steps)", "train_command",
+     "setting"),
+    ("run.py", "dtype=DTYPES[self.dtype]", "dtype=torch.float32", "train_command", "setting"),
+    ("train.py", "(model, config.weight_decay)", "(model, 0.0)", "train_command", "setting"),
+    ("train.py", "accumulate=config.accumulate,", "accumulate=1,", "train_command", "setting"),
+    ("train.py", "warmup=ceil(steps / 20)", "warmup=0", "train_command", "setting"),
+    ("train.py", "warmup_cosine(config.highest_lr()", "warmup_cosine(FULL_LR", "train_command",
+     "setting"),
+    ("train.py", "examples, config.batch_size, config.seed", "examples, 32, config.seed",
+     "train_command", "setting"),
+    ("train.py", "config.batch_size, config.seed", "config.batch_size, 0", "train_command",
+     "setting or seed"),
+    ("train.py", "block_size if config.pack else None", "block_size if False else None",
+     "train_command", "setting"),
+    ("train.py", "start=start,\n", "start=0,\n", "deltas", "same_bits"),
+    ("train.py", "(record.item, record.task, record.split)", "record.item", "train_command",
+     "changed"),
+    ("train.py", "*examples, *evaluated]", "*evaluated]", "resume", "changed"),
+    ("train.py", "[base_fingerprint(model), ", "[", "deltas", "changed"),
+    ("train.py", "    torch.manual_seed(config.seed)\n", "", "deltas", "same_bits"),
+
+    # Run folders.
+    ("run.py", "any(map(has, MODEL_FILES))", 'has("model.pt")', "resume", "newest_folder"),
+    ("run.py", "for file in MODEL_FILES for path", 'for file in ("model.pt",) for path', "chat",
+     "newest"),
+    ("run.py", '("log.jsonl", *MODEL_FILES)', '("log.jsonl", "model.pt")', "resume",
+     "no_new_run"),
+    ("run.py", "models, key=lambda path: path.stat().st_mtime",
+     "models, key=lambda path: str(path)",
+     "chat", "newest"),
+    ("run.py", "self.steps - done", "self.steps", "train_command", "setting"),
+    ("run.py", '["step"] <= step', '["step"] < step', "resume", "log_has"),
+    ("run.py", "            if last or pressed or", "            if last or", "resume",
+     "ctrl_c_saves"),
+    ("run.py", "        if pressed:\n            raise KeyboardInterrupt\n", "", "resume",
+     "second_ctrl_c"),
+
+    # Rows.
+    ("records.py", "parsed.also, parsed.choices,", "parsed.also, (),", "records"),
+    ("records.py", "parsed.also, parsed.choices,", "(), parsed.choices,", "records"),
+    ("rows.py", 'for key in ("also", "choices"):', 'for key in ("also",):', "records"),
+    ("rows.py", "        learn = learn and bool(value)\n", "", "records"),
+    ("rows.py", "(0, 1) if mark", "(0, 1, 2) if mark", "records"),
+    ("rows.py", "opening.content, learn=False)", "opening.content)", "records"),
+    ("rows.py", 'f"{asked}\\n{given}"', 'f"{given}\\n{asked}"', "records"),
+    ("rows.py", "for user, reply in _take_history", "for reply, user in _take_history", "records"),
+    ("rows.py", "        ignored += of_turns\n", "", "records"),
+    ("records.py", "removeprefix(b\"\\xef\\xbb\\xbf\")", "removeprefix(b\"\")", "records"),
+    ("records.py", "yield start, {key", "yield end, {key", "records"),
+    ("records.py", "not skip_bad or isinstance(error, Damaged)", "not skip_bad", "records"),
+
+    # Conversations, batches, loss.
+    ("conversation.py", "special(END_OF_TURN)], supervised)", "special(END_OF_TURN)], False)",
+     "conversation"),
+    ("conversation.py", '== "assistant" and message.learn', '== "assistant"',
+     "conversation records"),
+    ("conversation.py", "special(ROLES[message.role])], supervised=False)",
+     "special(ROLES[message.role])], supervised)", "conversation"),
+    ("conversation.py", 'tokenizer).ids + [tokenizer.special(ROLES["assistant"])]',
+     "tokenizer).ids", "conversation"),
+    ("conversation.py", "encode(text) + end, supervised", "encode(text), supervised",
+     "conversation"),
+    ("batching.py", "for i in range(block_size) if mask[i] and not mask[i + 1]]",
+     "for i in range(block_size - 1) if mask[i] and not mask[i + 1]]", "batching"),
+    ("batching.py", "ids[:ends[-1]], mask[:ends[-1]]", "ids[:block_size], mask[:block_size]",
+     "batching"),
+    ("batching.py", "rendered.ids) - 1), block_size - 1)", "rendered.ids) - 1), block_size)",
+     "batching"),
+    ("batching.py", "[0] + rendered.loss_mask[start + 1:end]", "rendered.loss_mask[start:end]",
+     "batching"),
+    ("batching.py", "range(fewest, 2 * fewest + 1)", "range(fewest, fewest + 1)", "batching"),
+    ("batching.py", "range(fewest, 2 * fewest + 1)", "range(fewest, 2 * fewest)", "batching"),
+    ("batching.py", "torch.arange(end - start)", "torch.arange(start, end)", "batching"),
+    ("batching.py", "same.tril()[:, None]", "same[:, None]", "batching"),
+    ("batching.py", "padded.loss_mask & (positions > 0)", "padded.loss_mask", "batching"),
+    ("batching.py", '(f"{seed} epoch {epoch}")', '(f"{seed} epoch")', "batching"),
+    ("batching.py", "chosen[part::accumulate]", "chosen[part:part + 1]", "batching"),
+    ("batching.py", "    rng.shuffle(batches)\n", "", "batching"),
+    ("batching.py", "torch.full(padded.ids.shape, -1)", "torch.full(padded.ids.shape, 0)",
+     "batching", "", "padding stands at the end of a row, and no token looks ahead"),
+    ("loss.py", "x[:, :-1][supervised]", "x[:, 1:][supervised]", "loss"),
+    ("loss.py", 'reduction="sum"', 'reduction="mean"', "loss"),
+    ("loss.py", "    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))"
+     "  # sum in float32 at least\n", "", "loss"),
+    ("loss.py", ", mask=batch.mask)", ")", "batching"),
+    ("loss.py", "(batch.ids, batch.positions)", "(batch.ids)", "batching"),
+    ("loop.py", "        model.train()\n", "", "loop"),
+    ("loop.py", "(loss_sum / max(1, targets))", "(loss_sum / len(micro_batches))", "loop"),
+    ("loop.py", "        optimizer.zero_grad()\n\n", "\n", "loop"),
+    ("loop.py", "optimizer.lr = lr_at(step)", "optimizer.lr = lr_at(step + 1)", "loop"),
+    ("loop.py", "        if targets:\n", "        if True:\n", "loop"),
+    ("loop.py", "math.isfinite(loss) and ", "", "loop"),
+    ("loop.py", " and math.isfinite(norm)", "", "loop"),
+
+    # Optimizer.
+    ("optim/adamw.py", "parameter.dim() >= 2]", "parameter.dim() >= 1]", "optim"),
+    ("optim/adamw.py", "1 - beta1 ** t)", "1 - beta1)", "optim"),
+    ("optim/adamw.py", "m.lerp_(g, 1 - beta1)", "m.lerp_(g, beta1)", "optim"),
+    ("optim/adamw.py", "1 - self.lr * weight_decay", "1 - weight_decay", "optim"),
+    ("optim/adamw.py", "                index += 1", "                    index += 1", "optim"),
+    ("optim/adamw.py", "to(device, copy=True),\n                \"v\"",
+     "to(device),\n                \"v\"",
+     "checkpoint optim", "state or restore or saved"),
+    ("optim/clip.py", "max_norm / norm)", "norm / max_norm)", "optim"),
+    ("optim/clip.py", "    if norm > max_norm:\n", "    if True:\n", "optim"),
+    ("optim/schedule.py", "(step - warmup) / (total - warmup)", "step / total", "optim"),
+    ("optim/schedule.py", "total - decay:", "total - decay + 1:", "optim"),
+
+    # Model, cache, generation.
+    ("model.py", "x + self.attn(self.ln_1(x), cache, mask)", "self.attn(self.ln_1(x), cache, mask)",
+     "model"),
+    ("model.py", "tril(S - T)", "tril()", "model cache"),
+    ("model.py", 'approximate="tanh"', 'approximate="none"', "model"),
+    ("model.py", "            cache.advance(x.shape[1])\n", "            pass\n", "cache"),
+    ("layers.py", " if training and probability else x", " if probability else x", "model"),
+    ("layers.py", "or self._backward_pre_hooks or", "or", "layers"),
+    ("layers.py", "            or self._compiled_call_impl)", ")", "layers"),
+    ("layers.py", "self.bias, self.eps)", "self.bias)", "layers model"),
+    ("start.py", "matrix_power(R, h + 1)", "matrix_power(R, h)", "model"),
+    ("start.py", "math.sqrt(2 * config.n_layer) if", "math.sqrt(config.n_layer) if", "model"),
+    ("start.py", "    others[ids] = False\n", "", "model"),
+    ("start.py", "weight[ids] += ", "weight[ids] = ", "model"),
+    ("cache.py", "self.position += tokens", "self.position = self.length", "cache"),
+    ("cache.py", "(keys[rows], values[rows])", "(keys[rows], values[:len(rows)])", "cache"),
+    ("cache.py", "if end > self.capacity:", "if end >= self.capacity:", "cache"),
+    ("cache.py", "F.pad(buffer, (0, 0, 0, slots))", "F.pad(buffer, (0, 0, slots, 0))",
+     "cache peft"),
+    ("generate.py", "before >= sampling.top_p", "ordered.cumsum(dim=-1) >= sampling.top_p",
+     "generate"),
+    ("generate.py", "logits < least", "logits <= least", "generate"),
+    ("generate.py", ">= width - lengths[:, None]", "< lengths[:, None]", "generate"),
+    ("generate.py", " - padding[:, None]).clamp", ").expand(len(ids), T).clamp", "generate"),
+    ("generate.py", "made < limits[row]", "made < max(limits)", "generate"),
+    ("generate.py", "            positions = positions + 1\n", "", "generate"),
+    ("generate.py", "                cache.keep(index)\n", "", "generate"),
+    ("generate.py", "max(lengths) >= block_size", "max(lengths) > block_size", "generate"),
+
+    # Tokenizer and flags.
+    ("tokenizer.py", "(-pair_counts[pair], pair)", "-pair_counts[pair]", "tokenizer"),
+    ("tokenizer.py", "            i += 2\n", "            i += 1\n", "tokenizer"),
+    ("tokenizer.py", "min(pairs, key=rank)", "max(pairs, key=rank)", "tokenizer"),
+    ("tokenizer.py", "key=len, reverse=True", "key=len", "tokenizer"),
+    ("tokenizer.py", "token >= len(self.ranked) and", "token > len(self.ranked) and",
+     "tokenizer evaluate chat"),
+    ("config.py", "not given >= value", "given < value", "config", "least_value"),
+    ("config.py", "allow_abbrev=False", "allow_abbrev=True", "config"),
+    ("config.py", '"nargs": "+"', '"nargs": "*"', "config"),
+    ("config.py", "        if name in values:\n", "        if False:\n", "deltas config",
+     "setting or twice"),
+
+    # Tuning methods.
+    ("peft/adapter.py", "        self.load_state_dict(base.state_dict())\n", "", "peft"),
+    ("peft/adapter.py", "        self.load_state_dict(base.state_dict())\n",
+     "        self.weight, self.bias = base.weight, base.bias\n", "peft"),
+    ("peft/adapter.py", "return z + F.linear", "return x + F.linear", "peft"),
+    ("peft/adapter.py", "        base.requires_grad_(False)", "        base.requires_grad_(True)",
+     "peft"),
+    ("peft/lora.py", "return h + self.scale * F.linear", "return h + F.linear", "peft"),
+    ("peft/lora.py", "dropout(x, self.dropout, self.training), self.A", "x, self.A", "peft"),
+    ("peft/lora.py", "math.sqrt(self.r) if self.sqrt_r else self.r", "self.r", "peft"),
+    ("peft/lora.py", "torch.zeros(out, config.r", "torch.ones(out, config.r", "peft"),
+    ("peft/prompt.py", "        first = dropout(first, self.config.dropout, self.training)\n", "",
+     "peft"),
+    ("peft/prompt.py", "            cache.position -= P", "            pass", "peft"),
+    ("peft/prompt.py", "wte[ids.to(wte.device)].clone()", "wte[ids.to(wte.device)] * 0", "peft"),
+    ("peft/prefix.py", "            cache.length += self.P\n", "", "peft"),
+    ("peft/prefix.py", "layer in slots.unbind(1)", "layer in slots.flip(1).unbind(1)", "peft"),
+    ("peft/virtual.py", "positions + self.P", "positions", "peft"),
+    ("peft/virtual.py", "(self.P, 0), value=True", "(self.P, 0), value=False", "peft"),
+    ("peft/virtual.py", "block_size - P)", "block_size)", "peft"),
+    ("peft/inject.py", "    model.requires_grad_(False)\n", "", "peft"),
+    ("peft/inject.py", "        W.copy_(before)\n", "        W.sub_(layer.merged_weight() - W)\n",
+     "peft"),
+    ("peft/inject.py", "    model.merged = None\n", "", "peft"),
+    ("peft/files.py", "    digest.update(repr(base.config).encode())\n", "", "deltas",
+     "fingerprint"),
+    ("peft/files.py", "if base_fingerprint(model) != fingerprint:", "if False:", "deltas",
+     "another_base"),
+    ("interop/gpt2.py", "(**sizes, dropout=dropout)", "(**sizes)", "interop"),
+    ("interop/gpt2.py", "    grown.weight[rows:] = old.mean(0)\n", "", "interop"),
+    ("interop/gpt2.py", "weight.T if name.endswith(TRANSPOSED) else weight\n    return ours",
+     "weight\n    return ours", "interop"),
+
+    # Chat.
+    ("chat.py", "tokenizer.special(END_OF_TURN), tokenizer.special(END_OF_TEXT)\n",
+     "(tokenizer.special(END_OF_TURN),)\n", "chat"),
+    ("chat.py", "        if text.strip():\n", "        if True:\n", "chat"),
+    ("chat.py", "            messages = start(config)\n            continue",
+     "            continue", "chat"),
+    ("chat.py", "config.sampling(), generator)", "Sampling(), generator)", "chat"),
+    ("chat.py", '    yield decoder.decode(b"", final=True)\n', "", "chat"),
+)]
+
+
+def copy_project(folder):
+    """A copy of the project in a folder, without what is not code or shipped data."""
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(
+        ".*", "__pycache__", "mine", "run-*"))
+    compileall.compile_dir(  # by their content: a file may change twice in a second
+        folder / "minisft", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+
+
+def fate(mutant, folder):
+    """What became of a mutant in a copy of the project: "killed", "SURVIVED" or what is wrong."""
+    path = folder / "minisft" / mutant.file
+    content = path.read_text(encoding="utf-8")
+    if content.count(mutant.old) != 1:
+        return f"STALE: the old text stands {content.count(mutant.old)} times in the file"
+    path.write_text(content.replace(mutant.old, mutant.new), encoding="utf-8")
+    try:
+        return outcome(mutant, folder)
+    finally:
+        path.write_text(content, encoding="utf-8")
+
+
+def outcome(mutant, folder):
+    files = [f"tests/test_{name}.py" for name in mutant.tests.split()]
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-k", mutant.only, *files]
+    printed = folder / "printed.txt"
+    process = CONTEXT.Process(target=run_tests, args=(folder, arguments, printed))
+    process.start()
+    process.join(LONGEST)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return "killed, as it never ends"
+    text = printed.read_text(encoding="utf-8", errors="replace")
+    failed = re.search(r"^FAILED tests/\S+?::(\w+)", text, re.MULTILINE)
+    if failed:
+        return f"killed by {failed[1]}"
+    return "SURVIVED" if process.exitcode == 0 else f"BROKEN: no test ran to its end\n{text[-800:]}"
+
+
+def run_tests(folder, arguments, printed):
+    """Run pytest in a copy of the project; what it prints goes into a file."""
+    with open(printed, "wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(folder)
+    sys.path[0] = str(folder)
+    sys.modules.pop("tests", None)  # that of the project itself
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.exit(pytest.main(arguments))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="SUBSTRING", help="rows that contain it")
+    chosen = [mutant for mutant in MUTANTS if any(parser.parse_args(argv).only in part
+                                                  for part in mutant)]
+    left = []
+    with tempfile.TemporaryDirectory(prefix="minisft-mutants-") as parent:
+        folder = Path(parent) / "project"
+        copy_project(folder)
+        for number, mutant in enumerate(chosen, 1):
+            began = time.perf_counter()
+            what = fate(mutant, folder)
+            seconds = time.perf_counter() - began
+            if mutant.equivalent:
+                what += f" (equivalent: {mutant.equivalent})"
+            line = f"{mutant.file}: {mutant.old.strip()!r} -> {mutant.new.strip()!r}"
+            print(f"{number}/{len(chosen)} {line}\n    {what}, {seconds:.0f} s", flush=True)
+            if not what.startswith("killed") and not mutant.equivalent:
+                left.append(f"{line}: {what}")
+    print("\n".join([f"\n{len(left)} of {len(chosen)} were not killed", *left]))
+    return bool(left)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

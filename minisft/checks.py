@@ -1,7 +1,7 @@
 """Checks of what comes out of files: settings of the right type, tensors that fit a model.
 
-A file can be damaged, or made by another program. What it holds is checked before a model is built
-from it: a small file may claim a size that no memory can hold.
+A file can be damaged, or made by another program. All that it holds is checked before a model is
+built: a small file may claim a size that no memory can hold.
 """
 
 import dataclasses

@@ -9,8 +9,8 @@
                      freedom
 
 t is where Student's distribution passes 97.5%. The paired interval holds for other seeds and other
-questions alike. A bootstrap over both would be too narrow with five seeds: where they differ much,
-it covers the truth in 80 to 88% and not in 95%.
+questions alike. A bootstrap over both would be too narrow with five seeds that
+differ much.
 
 Source: Student 1908; Satterthwaite 1946 (degrees of freedom).
 """

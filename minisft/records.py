@@ -228,13 +228,20 @@ def _object_rows(content):
     yield from enumerate([value] if rows is None else rows, 1)
 
 
-def _csv_rows(content, delimiter):
-    """Rows of a table with a header; an empty cell counts as absent."""
+def _whole_text(content):
+    """(text of a file, None), or (None, (line, Damaged)) where it is not UTF-8."""
     try:
-        text = content.decode("utf-8")
+        return content.decode("utf-8"), None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        yield line, Damaged("not UTF-8; save the file as UTF-8")
+        return None, (line, Damaged("not UTF-8; save the file as UTF-8"))
+
+
+def _csv_rows(content, delimiter):
+    """Rows of a table with a header; an empty cell counts as absent."""
+    text, damage = _whole_text(content)
+    if damage:
+        yield damage
         return
     csv.field_size_limit(2**31 - 1)
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -271,11 +278,9 @@ def _decode(text, decode=json.loads):
 
 def _array_rows(content):
     """Yield the elements of one JSON array, each with the number of the line on which it starts."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        yield line, Damaged("not UTF-8; save the file as UTF-8")
+    text, damage = _whole_text(content)
+    if damage:
+        yield damage
         return
 
     white_space = re.compile(r"[ \t\r\n]*")

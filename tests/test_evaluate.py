@@ -224,11 +224,11 @@ def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary():
     assert math.exp(loss) == pytest.approx(261, rel=1e-4)
 
 
-def test_the_bootstrap_of_a_constant_difference_is_certain():
+def test_the_interval_of_a_constant_difference_is_certain():
     assert paired_interval([[0.0] * 10] * 3, [[1.0] * 10] * 3) == (1.0, 1.0, 1.0)
 
 
-def test_the_bootstrap_is_paired():
+def test_the_interval_is_paired():
     rng = random.Random(0)
     noise = [[rng.random() for _ in range(200)] for _ in range(5)]
     shifted = [[x + 0.1 for x in row] for row in noise]

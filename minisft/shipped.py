@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_SPLITS = ("new_passage", "new_item", "new_wording", "user_wording", "new_attribute",
-               "new_composition", "new_skill", "control")
+               "new_composition", "new_skill", "conversation", "unanswerable", "control")
 
 
 def shipped(name):

@@ -107,7 +107,8 @@ def weakest_tasks(after, most=WEAKEST):
 def write_report(folder, settings, before, after):
     """Print the outcome and write report.md, results.json and training.png into the run folder.
 
-    settings: what the run was asked for, as plain values; before, after: from `assess`.
+    settings: what the run was asked for, and what came of it, as plain values; before, after: from
+    `assess`.
     """
     log = read_log(folder)
     summary = split_table(before, after)

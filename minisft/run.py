@@ -19,7 +19,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import count, islice
@@ -39,6 +39,7 @@ from minisft.lock import locked
 from minisft.loop import train_steps
 from minisft.optim import AdamW
 from minisft.shipped import ROOT
+from minisft.still import keep_still
 
 RUNS = ROOT / "checkpoints"
 MODEL_FILES = ("model.pt", "delta.pt")  # a training that is done leaves one of them
@@ -52,6 +53,7 @@ class Training:
 
     lr_at: step (from 0) -> learning rate. batches_from: first step wanted -> iterable of lists of
     micro-batches, one list for each step. steps: how many in all. dtype: of the forward pass.
+    still: ids of tokens whose embedding rows do not change; see minisft/still.py.
     """
 
     model: torch.nn.Module
@@ -60,12 +62,14 @@ class Training:
     batches_from: Callable
     steps: int
     dtype: str = "float32"
+    still: tuple = ()
 
     def records(self, done=0):
         """Do the steps that are left after `done` of them; yields a StepRecord after each."""
         batches = islice(self.batches_from(done), self.steps - done)
-        return train_steps(self.model, batches, self.optimizer, self.lr_at, start=done,
-                           dtype=DTYPES[self.dtype])
+        with keep_still(self.model.wte.weight, self.still) if self.still else nullcontext():
+            yield from train_steps(self.model, batches, self.optimizer, self.lr_at, start=done,
+                                   dtype=DTYPES[self.dtype])
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from minisft.run import (
     train_in,
 )
 from minisft.shipped import BASE, TEST_FILES, TRAIN_FILES
+from minisft.still import unseen
 
 FULL_LR = 5e-4
 RATES = ", ".join([f"{FULL_LR:g}", *(f"{name} {method.lr:g}" for name, method in METHODS.items())])
@@ -64,7 +65,10 @@ class TrainConfig:
                                 "accumulation); the result is the same")
     lr: float | None = option(None, "highest learning rate; warm-up over the first 5% of steps, "
                                     f"then cosine to 0 (default: {RATES})")
-    weight_decay: float = option(0.01, "decay of matrices per step, times the learning rate")
+    weight_decay: float = option(0.01, "decay of matrices per step, times the learning rate; none "
+                                       "for an embedding in which rows keep still")
+    train_unseen: bool = option(False, "also change the embedding rows of tokens that the data "
+                                       "never hold; by default they keep still")
     seed: int = option(0, "random seed of data order, dropout, and what a method adds")
     pack: bool = option(False, "put several conversations into one row, isolated from each other, "
                                "instead of padding each one")
@@ -82,6 +86,9 @@ class TrainConfig:
             raise ValueError(f"--epochs must be above 0, got {self.epochs}")
         if self.steps and self.epochs:
             raise ValueError("--steps and --epochs both say how long to train; give one of them")
+        if self.train_unseen and self.method in METHODS:
+            raise ValueError(f"--train-unseen goes with full tuning; --method {self.method} never "
+                             "changes the embedding, so leave it out")
         self.peft()
 
     def peft(self):
@@ -138,9 +145,17 @@ def training_of(model, examples, steps, config):
                             accumulate=config.accumulate,
                             block_size=model.config.block_size if config.pack else None)
 
-    optimizer = AdamW(parameter_groups(model, config.weight_decay))
+    still = () if config.train_unseen else rows_that_keep_still(model, examples)
+    embedding = model.wte.weight if still else None
+    optimizer = AdamW(parameter_groups(model, config.weight_decay, undecayed=embedding))
     lr_at = warmup_cosine(config.highest_lr(), steps, warmup=ceil(steps / 20))
-    return Training(model, optimizer, lr_at, batches_from, steps, config.dtype)
+    return Training(model, optimizer, lr_at, batches_from, steps, config.dtype, still)
+
+
+def rows_that_keep_still(model, examples):
+    """Ids whose embedding rows full tuning leaves alone; none where the embedding is frozen."""
+    embedding = model.wte.weight
+    return unseen(len(embedding), examples) if embedding.requires_grad else ()
 
 
 def tune(model, examples, steps, **settings):
@@ -215,13 +230,19 @@ def train_in_folder(folder, config, state):
 
     training = training_of(model, examples, steps_for(config, examples), config)
     print(f"{len(examples):,} conversations, {training.steps} steps; run folder {folder}")
+    shown = asdict(config)
+    if training.still:
+        shown["still"] = (f"{len(training.still):,} of {len(model.wte.weight):,} rows of the "
+                          "embedding keep still: the data hold none of their tokens; "
+                          "--train-unseen trains them too")
+        print(shown["still"])
     if not train_in(folder, training, settings, state, config.save_every):
         print("stopped and saved; continue with: "
               f"python -m minisft.train --resume --out {quote(folder)}")
         return
     save_tuned(folder, model, tokenizer, config.base)
     after = assess(model, tokenizer, eval_records, label="after")
-    write_report(folder, asdict(config), before, after)
+    write_report(folder, shown, before, after)
 
 
 def main(argv=None):

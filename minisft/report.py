@@ -45,9 +45,14 @@ def assess(model, tokenizer, records, label=None):
 
 
 def examples_of(records, answers, most=5):
-    """[question, expected, given] of at most so many answers, each of another task."""
+    """[question, expected, given] of at most so many answers, each of another task.
+
+    Rows with `every_turn` are left out: before and after may differ in the turn that went wrong.
+    """
     shown = {}
     for record, answer in zip(records, answers):
+        if record.every_turn:
+            continue
         question = "\n".join(message.content for message in record.item.messages[:-1])
         key = answer.task if answer.task != "all" else answer.question
         shown.setdefault(key, [question, answer.expected, answer.given])

@@ -223,7 +223,7 @@ def train_in_folder(folder, config, state):
         model = add_peft(model, method, tokenizer)
         print(describe_parameters(model))
     examples = render_all(train_records, tokenizer, model)
-    evaluated = [(record.item, record.task, record.split) for record in eval_records]
+    evaluated = [replace(record, source="", ignored=()) for record in eval_records]
     data = fingerprint([base_fingerprint(model), *examples, *evaluated])
     settings = {"config": asdict(config), "data": data, "before": before}
     check_same_data(state, settings, folder)

@@ -235,7 +235,7 @@ def perplexity(loss):
 @dataclass(frozen=True)
 class EvaluateConfig:
     model: str = option("", "run folder or file, GPT-2 or PEFT folder; by default the newest run "
-                            "in checkpoints/")
+                            "in checkpoints/, or else the tuned model that ships")
     data: tuple = option(TEST_FILES, "files to evaluate on, in any format that training takes")
     show: int = option(0, "number of wrong answers to print for each split")
     skip_bad: bool = option(False, "count and skip rows that cannot be used, instead of stopping")

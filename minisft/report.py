@@ -123,7 +123,9 @@ def write_report(folder, settings, before, after):
     tasks = table(counts_of(after)) if after["counts"] else ["no question was evaluated"]
     page = report_page(folder, log, settings, summary, tasks, answers)
     write_atomically(f"{folder}/report.md", page.encode())
-    results = json.dumps({"before": before, "after": after}, ensure_ascii=False, indent=1)
+    kept = {name: value for name, value in settings.items() if name != "out"}  # it may be moved
+    results = json.dumps({"settings": kept, "before": before, "after": after}, ensure_ascii=False,
+                         indent=1)
     write_atomically(f"{folder}/results.json", results.encode())
 
     print("\n" + "\n".join([*summary, "", *weakest_tasks(after)]))

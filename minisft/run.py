@@ -17,6 +17,7 @@ machine, with the same number of threads, on the CPU.
 
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -43,6 +44,7 @@ from minisft.still import keep_still
 
 RUNS = ROOT / "checkpoints"
 MODEL_FILES = ("model.pt", "delta.pt")  # a training that is done leaves one of them
+NOT_IN_COMMAND = ("resume", "out", "device", "save_every")  # they do not change the model
 LAST_FILES = {"run": ("report.md", "results.json"), "base": ("figures.json",)}  # after the model
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -128,12 +130,31 @@ def is_whole(folder, name):
 
 
 def newest_model(parent, name):
-    """The model file of the run parent/name-* that was done last; ValueError if there is none."""
+    """The model file of the run parent/name-* that was done last, or None if there is none."""
     models = [path for file in MODEL_FILES for path in Path(parent).glob(f"{name}-*/{file}")]
-    if not models:
-        raise ValueError(f"no tuned model in {parent} yet; make one with "
-                         "`python -m minisft.train`, or name one with --model")
-    return max(models, key=lambda path: path.stat().st_mtime)
+    return max(models, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def run_of(path):
+    """The folder of the whole run that made the model of a path, or None.
+
+    path: the folder itself, or the model file in it.
+    """
+    path = Path(path)
+    folder = path.parent if path.name in MODEL_FILES else path
+    return folder if is_whole(folder, "run") else None
+
+
+def command_of(name, config):
+    """The command `python -m minisft.<name>` with all settings that change the model."""
+    words = [f"python -m minisft.{name}"]
+    for setting, value in asdict(config).items():
+        flag = "--" + setting.replace("_", "-")
+        if setting in NOT_IN_COMMAND or value is False or value in ((), "", None):
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        words.append(flag if value is True else f"{flag} {shlex.join(map(str, values))}")
+    return " ".join(words)
 
 
 def fingerprint(things):
@@ -289,3 +310,8 @@ def read_log(folder):
     if not rows:
         raise ValueError(f"{path} holds no step; the run's log is lost, start a new one")
     return rows
+
+
+def read_results(folder):
+    """What a whole run has noted in results.json: settings, before, after."""
+    return json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ import torch
 
 from minisft.batching import prepare, step_batches
 from minisft.config import at_least, from_assignments, option, parse
-from minisft.device import device_option, pick_device
+from minisft.device import describe_machine, device_option, pick_device
 from minisft.loop import NonFiniteLoss
 from minisft.models import open_model, save_tuned
 from minisft.optim import AdamW, parameter_groups, warmup_cosine
@@ -29,6 +29,7 @@ from minisft.run import (
     Training,
     begin_or_continue,
     check_same_data,
+    command_of,
     fingerprint,
     is_whole,
     open_folder,
@@ -230,19 +231,20 @@ def train_in_folder(folder, config, state):
 
     training = training_of(model, examples, steps_for(config, examples), config)
     print(f"{len(examples):,} conversations, {training.steps} steps; run folder {folder}")
-    shown = asdict(config)
+    about = asdict(config) | {"command": command_of("train", config),
+                              "machine": describe_machine(model.device)}
     if training.still:
-        shown["still"] = (f"{len(training.still):,} of {len(model.wte.weight):,} rows of the "
+        about["still"] = (f"{len(training.still):,} of {len(model.wte.weight):,} rows of the "
                           "embedding keep still: the data hold none of their tokens; "
                           "--train-unseen trains them too")
-        print(shown["still"])
+        print(about["still"])
     if not train_in(folder, training, settings, state, config.save_every):
         print("stopped and saved; continue with: "
               f"python -m minisft.train --resume --out {quote(folder)}")
         return
     save_tuned(folder, model, tokenizer, config.base)
     after = assess(model, tokenizer, eval_records, label="after")
-    write_report(folder, shown, before, after)
+    write_report(folder, about, before, after)
 
 
 def main(argv=None):

@@ -12,6 +12,7 @@ from minisft.records import read_records
 from minisft.shipped import ROOT, TEST_SPLITS
 from minisft.world import __main__ as world_command
 from minisft.world import corpus, language, noise, oracle, prose, users
+from minisft.world.cores import BANKS, CORES
 from minisft.world.dialogue import DIALOGUES, SAYINGS, SYSTEM
 from minisft.world.facts import (
     ATTRIBUTE_OF,
@@ -36,7 +37,6 @@ from minisft.world.language import (
     state,
     state_in_chinese,
 )
-from minisft.world.cores import BANKS, CORES
 from minisft.world.oracle import SKILLS
 from minisft.world.outside import OUTSIDE
 from minisft.world.probe import few_shot_items, prose_items, recall_items

@@ -22,7 +22,7 @@ from minisft.world.noise import KINDS
 class WorldConfig:
     out: str = option(shipped("data"), "folder to write into")
     seed: int = option(0, "random seed of all texts")
-    vocab_size: int = option(2048, "number of tokens of the tokenizer, special tokens included")
+    vocab_size: int = option(2560, "number of tokens of the tokenizer, special tokens included")
     size: str = option(
         "middle", "rows to tune on: a quarter, the usual number, or four times as many",
         choices=tuple(SIZES))

@@ -41,10 +41,12 @@ def _sides(word, chinese, say):
             f"identify the {word} word in {{words}}"),
         "short": (f"{word} word?", f"{word} one?", f"{word} word", f"only the {word}",
                   f"the {word} of {{words}}", f"{word} word of {{words}}?"),
-        "new_short": (f"{word} item", f"{word} please", f"just the {word} word", f"{word} in line?"),
+        "new_short": (f"{word} item", f"{word} please", f"just the {word} word",
+                      f"{word} in line?"),
         "chinese": (f"{chinese}一个词是什么？", f"说出{chinese}一个词", f"写出{chinese}一个词",
                     f"找出{chinese}一个词", f"哪个词排在{chinese}面？"),
-        "new_chinese": (f"{chinese}一个词是哪个？", f"挑出{chinese}一个词", f"只告诉我{chinese}一个"),
+        "new_chinese": (f"{chinese}一个词是哪个？", f"挑出{chinese}一个词",
+                        f"只告诉我{chinese}一个"),
     }
 
 
@@ -58,7 +60,8 @@ def _dropped(word, chinese):
             f"write the words without the {word} one", f"what is left without the {word} word?",
             f"which words stay if the {word} is taken away?",
             f"leave the {word} word out of {{words}}", f"write {{words}} without the {word} word",
-            f"remove the {word} word from {{words}}", f"what is {{words}} without the {word} word?"),
+            f"remove the {word} word from {{words}}",
+            f"what is {{words}} without the {word} word?"),
         "new": (
             f"cut off the {word} word", f"repeat the list minus its {word} word",
             f"get rid of the {word} item", f"omit the {word} word",
@@ -163,7 +166,8 @@ CORES = {
             "what is the contrary of {word}?", "which word means the opposite of {word}?",
             "what do you call something that is not {word}?", "what is not {word}?",
             "give the opposite of {word}", "tell me the opposite of {word}",
-            "say the contrary of {word}", "name the antonym of {word}", "find the opposite of {word}",
+            "say the contrary of {word}", "name the antonym of {word}",
+            "find the opposite of {word}",
             "what is the opposite?", "what is the opposite of this word?",
             "give the opposite of the word", "say the opposite", "name the contrary",
             "write the antonym"),
@@ -264,14 +268,17 @@ CORES = {
                    ("What number of {thing}s does {name} own now?",
                     "Tell me how many {thing}s {name} ends up with")),),
         "short": (
-            *_both(("{name}: {a} {thing}s, gets {b} more.", "{name}: {total} {thing}s, gives {b} away."),
+            *_both(("{name}: {a} {thing}s, gets {b} more.",
+                    "{name}: {total} {thing}s, gives {b} away."),
                    ("how many {thing}s now?", "how many?", "count")),),
         "new_short": (
             *_both(("{name}: {a} {thing}s plus {b} more.", "{name}: {total} {thing}s minus {b}."),
                    ("now how many {thing}s?",)),),
         "chinese": (
-            "{name}有{a}个{thing}，又得到{b}个，现在有几个？", "{name}有{a}个{thing}，再买{b}个，一共几个？",
-            "{name}有{total}个{thing}，送走{b}个，现在有几个？", "{name}有{total}个{thing}，丢了{b}个，还有几个？"),
+            "{name}有{a}个{thing}，又得到{b}个，现在有几个？",
+            "{name}有{a}个{thing}，再买{b}个，一共几个？",
+            "{name}有{total}个{thing}，送走{b}个，现在有几个？",
+            "{name}有{total}个{thing}，丢了{b}个，还有几个？"),
         "new_chinese": (
             "{name}原有{a}个{thing}，后来多了{b}个，共有几个？",
             "{name}原有{total}个{thing}，后来少了{b}个，剩下几个？"),
@@ -280,9 +287,11 @@ CORES = {
     "without_last": _dropped("last", "最后"),
     "count": {
         "tuned": (
-            "how many words are there?", "how many words is that?", "how many words are in the list?",
+            "how many words are there?", "how many words is that?",
+            "how many words are in the list?",
             "what is the number of words?", "count the words", "count these words",
-            "give the number of words", "say how many words there are", "tell me the number of words",
+            "give the number of words", "say how many words there are",
+            "tell me the number of words",
             "write down how many words you see", "find the number of words",
             "how many words are in {words}?", "count the words in {words}",
             "give the number of words in {words}"),
@@ -312,12 +321,14 @@ CORES = {
             "arrange {numbers} in order"),
         "short": ("in order", "sort", "sort {numbers}", "{numbers} in order", "smallest first"),
         "new_short": ("sorted please", "order?", "{numbers} sorted"),
-        "chinese": ("从小到大排列", "把数字排序", "按顺序写出数字", "从小到大怎么排？", "给数字排序"),
+        "chinese": ("从小到大排列", "把数字排序", "按顺序写出数字", "从小到大怎么排？",
+                    "给数字排序"),
         "new_chinese": ("按大小排好", "从小到大写出来", "顺序是什么？"),
     },
     "summary": {
         "tuned": (
-            "sum up the text", "give a summary", "write a summary", "write a short summary of the text",
+            "sum up the text", "give a summary", "write a summary",
+            "write a short summary of the text",
             "say it in short", "say in short what the text tells", "tell it in few words",
             "make it short", "summarize the text", "put the text in one sentence",
             "what does the text say in short?", "what is the summary?",
@@ -333,7 +344,8 @@ CORES = {
     },
     "ask": {
         "tuned": (
-            "ask a question about the text", "ask something about this", "ask me something about the text",
+            "ask a question about the text", "ask something about this",
+            "ask me something about the text",
             "write a question that the text answers", "write a question about the text",
             "give a question that this answers", "make a question from the text",
             "think of a question about it", "find a question for this text",
@@ -355,7 +367,8 @@ CORES = {
         "chinese": ("{word}的复数是什么？",), "new_chinese": ("写出{word}的复数",),
     },
     "capitals": {
-        "tuned": ("write {word} in capitals", "put {word} in capitals", "write the word in capitals"),
+        "tuned": ("write {word} in capitals", "put {word} in capitals",
+                  "write the word in capitals"),
         "new": ("write {word} with capital letters", "how is {word} written in capitals?"),
         "short": ("{word} in capitals",), "new_short": ("capitals for {word}",),
         "chinese": ("用大写字母写{word}",), "new_chinese": ("把{word}变成大写",),
@@ -390,7 +403,8 @@ CORES = {
             "walk along the calls of {name} to the end"),
         "short": ("calls from {name}?", "from {name}?", "end of {name}?", "follow {name}"),
         "new_short": ("{name} to the end?", "start {name}, end?"),
-        "chinese": ("从{name}开始，最后是谁？", "从{name}开始，跟着电话走", "{name}先打，最后打给谁？"),
+        "chinese": ("从{name}开始，最后是谁？", "从{name}开始，跟着电话走",
+                    "{name}先打，最后打给谁？"),
         "new_chinese": ("由{name}开始，终点是谁？", "顺着{name}的电话找到最后的人"),
     },
     "running_sum": {
@@ -403,10 +417,13 @@ CORES = {
             "work out {start}, then {changes}", "what is {start}, then {changes}?",
             "how much is {start}, then {changes}?"),
         "new": (
-            *_both(("suppose {start}, then {changes}.", "at first there is {start}, then {changes}."),
+            *_both(("suppose {start}, then {changes}.",
+                    "at first there is {start}, then {changes}."),
                    ("What do we get as a result?", "Compute where this ends")),
-            "find the outcome of {start}, then {changes}", "what do i get for {start}, then {changes}?"),
-        "short": ("{start}, then {changes}?", "{start}, then {changes} = ?", "{start}, then {changes}"),
+            "find the outcome of {start}, then {changes}",
+            "what do i get for {start}, then {changes}?"),
+        "short": ("{start}, then {changes}?", "{start}, then {changes} = ?",
+                  "{start}, then {changes}"),
         "new_short": ("{start}, then {changes} is?", "result of {start}, then {changes}"),
         "chinese": ("从{start}开始，再{changes}，结果是多少？", "先{start}，再{changes}，等于几？",
                     "计算{start}，再{changes}"),
@@ -414,7 +431,8 @@ CORES = {
     },
     "compose": {
         "tuned": (
-            "{steps}", "{steps}, step by step", "take the words and {steps}", "use the list and {steps}",
+            "{steps}", "{steps}, step by step", "take the words and {steps}",
+            "use the list and {steps}",
             "take {words} and {steps}", "take the words {words} and {steps}",
             "use the words {words} and {steps}", "start from {words} and {steps}"),
         "new": ("go on to {steps}", "carry this out: {steps}", "take {words} in hand and {steps}"),

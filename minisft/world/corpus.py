@@ -33,14 +33,20 @@ from pathlib import Path
 from minisft.shipped import TEST_SPLITS
 from minisft.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
 from minisft.world import oracle
-from minisft.world.dialogue import DIALOGUES, draw_follow_up, draw_small_talk, draw_system, draw_topics
+from minisft.world.dialogue import (
+    DIALOGUES,
+    draw_follow_up,
+    draw_small_talk,
+    draw_system,
+    draw_topics,
+)
 from minisft.world.facts import ATTRIBUTES_OF, NEW_ATTRIBUTES
 from minisft.world.noise import add_noise
 from minisft.world.oracle import SKILLS
 from minisft.world.prose import document
 from minisft.world.skills import Scope
 from minisft.world.users import clipped, corrected, expanded, mistyped, polite, without_courtesies
-from minisft.world.wordings import first_wordings, wordings
+from minisft.world.wordings import TUNED_STYLES, first_wordings, wordings
 
 NEW_SKILLS = ("plural", "capitals")
 CONTROL = ("lucky",)
@@ -54,9 +60,6 @@ _ATTRIBUTES = tuple(name for name in TUNED_TASKS if name in ("follow_up", "small
                     and name not in ("not_said", "outside"))
 # Tasks that make no sense in the harbor.
 _OF_PEOPLE = ("two_hop", "chain", "running_sum", "story", "small_talk", "topics", "outside")
-# The tasks from which a tokenizer is learnt, in plain wordings.
-PLAIN_TASKS = tuple(name for name in TUNED_TASKS
-                    if name not in ("not_said", "outside", "topics", "system"))
 # The tasks of one turn.
 _ALONE = tuple(name for name in TUNED_TASKS if name not in DIALOGUES)
 # How often training rows are in each style, and how often a turn is changed as users change it.
@@ -107,7 +110,6 @@ TRAIN_ROWS = dict.fromkeys(TUNED_TASKS, 400) | {
     "two_hop": 600, "chain": 600, "running_sum": 600, "compose": 800, "opposite": 150,
     "not_said": 500, "outside": 300, "topics": 2000, "system": 600,
 }
-PLAIN_ROWS = {task: TRAIN_ROWS[task] for task in PLAIN_TASKS}
 SIZES = {"small": 0.25, "middle": 1, "large": 4}
 # Rows of a test split, shared equally among its tasks, but at least 40 of each. One or two tasks
 # have fewer different instructions than that.
@@ -373,7 +375,20 @@ def make(seed=0, size="middle", domain="town", difficulty=None, noise="", noise_
     return made
 
 
-def write(folder, seed=0, vocab_size=2048, **knobs):
+def said_in_all_wordings(seed, rows=400):
+    """The texts of `rows` conversations of each task, half of the users' turns with courtesies.
+
+    The tokenizer is learnt from them, so that it depends neither on how many rows of a task are
+    tuned on nor on how often a style is used.
+    """
+    rng = random.Random(f"tokenizer {seed}")
+    written = instructions(seed, "train", dict.fromkeys(TUNED_TASKS, rows), styles=TUNED_STYLES)
+    messages = [message for row in written for message in row["messages"]]
+    return [polite(rng, message["content"]) if message["role"] == "user" and rng.random() < 0.5
+            else message["content"] for message in messages]
+
+
+def write(folder, seed=0, vocab_size=2560, **knobs):
     """Write the files of data/ into a folder; returns {split: rows}. knobs: arguments of `make`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -382,8 +397,6 @@ def write(folder, seed=0, vocab_size=2048, **knobs):
         write_rows(folder / f"{split}.jsonl", rows)
     write_rows(folder / "prose_valid.jsonl", [{"text": text} for text in prose(seed, 500, "valid")])
 
-    texts = prose(seed, 20_000)
-    plain = instructions(seed, "train", PLAIN_ROWS, styles=("plain",))
-    texts += [message["content"] for row in plain for message in row["messages"]]
+    texts = prose(seed, 20_000) + said_in_all_wordings(seed)
     Tokenizer(train_bpe(texts, vocab_size - len(SPECIAL_TOKENS))).save(folder / "tokenizer.json")
     return made

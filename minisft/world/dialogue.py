@@ -41,7 +41,8 @@ BACK = {
     "plain": ("Back to the text: {question}",),
     "tuned": ("Back to the text: {question}", "One more question about the text: {question}",
               "Look at the text again. {question}", "In the text above: {question}",
-              "Let us go back to the text. {question}", "I have another question about it: {question}"),
+              "Let us go back to the text. {question}",
+              "I have another question about it: {question}"),
     "new": ("Return to that text, please. {question}", "As for the text from before: {question}",
             "About what I gave you earlier: {question}"),
     "short": ("text again: {question}", "the text: {question}"),
@@ -71,7 +72,8 @@ HELLOS = {
 }
 REMARKS = {
     "plain": ("My {noun} is {value}.", "I have {value} as {noun}."),
-    "tuned": ("I want to tell you that my {noun} is {value}.", "You should know: my {noun} is {value}.",
+    "tuned": ("I want to tell you that my {noun} is {value}.",
+              "You should know: my {noun} is {value}.",
               "As {noun} I have {value}.", "By the way, my {noun} is {value}.",
               "Remember that my {noun} is {value}."),
     "new": ("As for the {noun}, I have {value}.", "Guess what, my {noun} is {value}.",
@@ -123,11 +125,13 @@ _TEMPLATES = {text: Template(text, loose=True)
 # System messages, and what they make of an answer.
 SYSTEM = {
     "in Chinese": {
-        "tuned": ("Answer in Chinese.", "Always answer in Chinese.", "Use Chinese for your answers.",
+        "tuned": ("Answer in Chinese.", "Always answer in Chinese.",
+                  "Use Chinese for your answers.",
                   "请用中文回答。", "You are an assistant that speaks Chinese."),
         "new": ("Reply in Chinese only.", "请一直用中文回复。")},
     "in one word": {
-        "tuned": ("Answer in one word.", "Answer with one word only.", "Give one word as your answer.",
+        "tuned": ("Answer in one word.", "Answer with one word only.",
+                  "Give one word as your answer.",
                   "请用一个词回答。", "Your answers have one word."),
         "new": ("Reply with a single word.", "One word replies, please.")},
     "sure": {

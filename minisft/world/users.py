@@ -31,7 +31,8 @@ from minisft.world.wordings import LABELS, LAYOUTS
 BEFORE = {
     "tuned": (
         "Could you help me? ", "I need your help. ", "Please help me. ", "Hello! ", "Hi! ",
-        "Excuse me. ", "I have a small task. ", "This is for my homework. ", "I am learning English. ",
+        "Excuse me. ", "I have a small task. ", "This is for my homework. ",
+        "I am learning English. ",
         "My teacher gave me this. ", "One more thing. ", "Next one. ", "Let us go on. ", "OK. ",
         "麻烦你一下：", "你好！", "帮个忙。", "下一题。"),
     "new": (

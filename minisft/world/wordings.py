@@ -39,7 +39,8 @@ LABELS = {
     "new_chinese": dict.fromkeys(INPUTS, ("内容",)),
 }
 _CHINESE = (
-    "请{o}：{X}", "{o}：{X}", "{X}\n{o}。", "{L}：{X}\n请{o}。", "请{o}。\n{L}：{X}", "帮我{o}：{X}",
+    "请{o}：{X}", "{o}：{X}", "{X}\n{o}。", "{L}：{X}\n请{o}。", "请{o}。\n{L}：{X}",
+    "帮我{o}：{X}",
     "请帮我{o}。{X}", "我想请你{o}：{X}", "这是{L}：{X}\n{o}。",
     "{q}？{X}", "{X}\n{q}？", "{L}：{X}\n{q}？", "请问{q}？\n{L}：{X}", "请问，{q}？{X}",
     "请看{L}：{X} 问题：{q}？", "{L}：{X}\n请回答：{q}？", "我有一个问题：{q}？{X}",
@@ -73,12 +74,15 @@ LAYOUTS = {
         "{L}: {X}\nAnswer this: {Q}?", "Read this and answer.\n{X}\n{Q}?", "{X}: {q}?",
         "Can you tell me: {q}? {X}", "Here is my question: {q}? {X}", "I have this: {X}\n{Q}?",
         "{O}.", "Please {o}.", "Can you {o}?", "Could you please {o}?", "I want you to {o}.",
-        "Task: {o}.", "Now {o}.", "My task for you: {o}.", "You should {o}.", "Do this for me: {o}.",
-        "{Q}?", "Tell me: {q}?", "Question: {q}?", "I have a question. {Q}?", "Can you tell me: {q}?",
+        "Task: {o}.", "Now {o}.", "My task for you: {o}.", "You should {o}.",
+        "Do this for me: {o}.",
+        "{Q}?", "Tell me: {q}?", "Question: {q}?", "I have a question. {Q}?",
+        "Can you tell me: {q}?",
         "Here is my question: {q}?", "Answer this question: {q}?", "Answer this: {Q}?",
         "Please answer. {Q}?"),
     "new": (
-        "Would you {o}: {X}", "Your job is to {o}. {X}", "Given this: {X}\n{O}.", "With the following, {o}: {X}",
+        "Would you {o}: {X}", "Your job is to {o}. {X}", "Given this: {X}\n{O}.",
+        "With the following, {o}: {X}",
         "Instruction: {O}.\n{L}: {X}", "{L}: {X}\nInstruction: {O}.", "Help me {o}. {X}",
         "I need you to {o}. It goes like this: {X}", "Take a look: {X}\nThen {o}, will you?",
         "Kindly {o}.\n\n{X}",
@@ -93,7 +97,8 @@ LAYOUTS = {
         "{q}? {X}", "{X} {q}?", "{q}\n{X}", "{X}\n{q}", "{X}, {q}",
         "{o}", "{q}?", "{q}", "{O}", "{Q}"),
     "new_short": (
-        "{X} -> {o}", "{o} | {X}", "{o} = {X}", "[{X}] {o}", "q: {q} / {X}", "{X} -- {q}?", "{X} >> {q}",
+        "{X} -> {o}", "{o} | {X}", "{o} = {X}", "[{X}] {o}", "q: {q} / {X}", "{X} -- {q}?",
+        "{X} >> {q}",
         "ok {o}", "q: {q}", "so, {q}?", "hey {q}?", "hey, {o}"),
     "chinese": _CHINESE,
     "new_chinese": _NEW_CHINESE,

@@ -326,7 +326,7 @@ def test_each_form_of_a_task_can_be_asked_for_in_every_style(task):
 
 def test_most_tasks_are_asked_for_in_hundreds_of_ways():
     ways = {task: sum(len(wordings(task, style)) for style in TUNED_STYLES) for task in SKILLS}
-    of_text = {"reading", "two_hop", "not_said", "outside"}  # their questions have forms of their own
+    of_text = {"reading", "two_hop", "not_said", "outside"}  # their questions vary by themselves
     few = {task for task, count in ways.items() if count < 200}
     assert few <= of_text | {"plural", "capitals", "lucky"}
 

@@ -6,8 +6,8 @@
     new_item         words, opposites and sums; no training row asks for their translation, kind or
                      result
     new_wording      cores and layouts that no training row holds
-    user_wording     as users type: in few words, in Chinese or two languages, with courtesies, short
-                     forms and typing mistakes; these parts are not in training rows either
+    user_wording     as users type: in few words, in Chinese or two languages, with courtesies,
+                     short forms and mistakes; these parts are not in training rows either
     new_attribute    attributes that were not tuned on (only the pre-training prose mentions them)
     new_composition  two operations on a list; each was tuned with others, but not with this one
     new_skill        skills that the prose shows and no training question asks for

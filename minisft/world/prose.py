@@ -465,9 +465,10 @@ ABOUT = {
 
 # How many documents in a hundred are of each kind.
 MIXTURE = {
-    portrait: 16, silences: 6, interrupted: 6, sayings: 3, verses: 3, refrain: 2, roll_call: 3, bilingual: 5, dictionary: 5,
-    glossary: 4, kinds: 3, opposites: 3, sums: 4, stories: 3, lists: 3, meetings: 3,
-    forms: 4, working: 4, composed: 3, relations: 6, reports: 4, ships: 1, examples: 6,
+    portrait: 16, silences: 6, interrupted: 6, sayings: 3, verses: 3, refrain: 2, roll_call: 3,
+    bilingual: 5, dictionary: 5, glossary: 4, kinds: 3, opposites: 3, sums: 4, stories: 3,
+    lists: 3, meetings: 3, forms: 4, working: 4, composed: 3, relations: 6, reports: 4, ships: 1,
+    examples: 6,
 }
 
 

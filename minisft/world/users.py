@@ -1,8 +1,8 @@
 """Instructions as users type them: with courtesies around them, clipped, with typing mistakes.
 
-    polite     "Sort the numbers: 3, 1"        ->  "Could you help me? Sort the numbers: 3, 1 Thanks!"
-    clipped    "What is the opposite of hot?"  ->  "whats the opposite of hot"
-    mistyped   "Sort the numbers: 3, 1"        ->  "Sort the nubmers: 3, 1"
+    polite     "Sort the numbers: 3, 1"          ->  "Hi! Sort the numbers: 3, 1 Thanks!"
+    clipped    "What is the opposite of hot?"    ->  "whats the opposite of hot"
+    mistyped   "Sort the numbers: 3, 1"          ->  "Sort the nubmers: 3, 1"
 
 The tests have courtesies, short forms and kinds of mistakes of their own (`new`), which no training
 row holds. `without_courtesies`, `expanded` and `corrected` undo all this. The town uses a fixed set
@@ -49,8 +49,8 @@ AFTER = {
 }
 _BEFORES, _AFTERS = (tuple(chain(*sides.values())) for sides in (BEFORE, AFTER))
 SHORT_FORMS = {  # how people type, and what it stands for
-    "tuned": {"whats": "what is", "pls": "please", "u": "you", "r": "are", "im": "I am",
-              "hows": "how is", "thats": "that is"},
+    "tuned": {"whats": "what is", "what's": "what is", "pls": "please", "u": "you", "r": "are",
+              "im": "I am", "I'm": "I am", "hows": "how is", "thats": "that is"},
     "new": {"wats": "what is", "plz": "please", "gimme": "give me", "wanna": "want to",
             "lemme": "let me", "ya": "you", "wut": "what"},
 }
@@ -104,11 +104,13 @@ def polite(rng, text, bank="tuned"):
 
 
 def clipped(rng, text, bank="tuned"):
-    """The text with short forms, without its last full stop or question mark, often in small letters.
+    """The text with short forms, mostly without its first capital and its last mark.
 
     Names and other words inside it keep their capitals.
     """
-    for short, long in SHORT_FORMS[bank].items():
+    forms = list(SHORT_FORMS[bank].items())
+    rng.shuffle(forms)
+    for short, long in forms:
         text = re.sub(rf"\b{long}\b", lambda found, to=short: _like(found[0], to), text,
                       flags=re.IGNORECASE)
     first = _WORD.match(text)
@@ -162,8 +164,11 @@ def without_courtesies(text):
 
 def expanded(text):
     """The text with all words for their short forms."""
-    return _WORD.sub(lambda found: _like(found[0], _LONG_FORM.get(found[0].lower(), found[0])),
-                     text)
+    def long_form(found):
+        word = found[0]
+        return _like(word, _LONG_FORM.get(word) or _LONG_FORM.get(word.lower(), word))
+
+    return re.sub(r"[A-Za-z]+(?:'[a-z]+)?", long_form, text)
 
 
 def _like(word, other):

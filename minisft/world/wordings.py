@@ -215,7 +215,7 @@ class Wording:
     @property
     def text(self):
         """The wording with its slots still open."""
-        given = "{%s}" % self.given if self.given else ""
+        given = f"{{{self.given}}}" if self.given else ""
         return self.layout.fill(self.core.text, given, self.label)
 
     def fill(self, **slots):
@@ -274,7 +274,7 @@ def first_wordings(task, most):
 
 @cache
 def _known_cores():
-    """({(text, is it a question): [(task, core)]} of cores without slots, [(task, core)] others)."""
+    """Cores without slots, {(text, is it a question): [(task, core)]}; others, [(task, core)]."""
     exact, others = {}, []
     for task, banks in CORES.items():
         for core in dict.fromkeys(core for bank in banks for core in _cores(task, bank)):

@@ -156,6 +156,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("train.py", "    torch.manual_seed(config.seed)\n", "", "deltas", "same_bits"),
 
     # Run folders.
+    ("run.py", '("state.pt", LOCK_FILE)', '("state.pt",)', "resume", "without_out"),
     ("run.py", "any(map(has, MODEL_FILES))", 'has("model.pt")', "resume", "newest_folder"),
     ("run.py", "for file in MODEL_FILES for path", 'for file in ("model.pt",) for path', "chat",
      "newest"),

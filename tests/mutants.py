@@ -261,7 +261,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("cache.py", "(keys[rows], values[rows])", "(keys[rows], values[:len(rows)])", "cache"),
     ("cache.py", "if end > self.capacity:", "if end >= self.capacity:", "cache"),
     ("cache.py", "F.pad(buffer, (0, 0, 0, slots))", "F.pad(buffer, (0, 0, slots, 0))",
-     "cache peft"),
+     "cache"),
     ("generate.py", "before >= sampling.top_p", "ordered.cumsum(dim=-1) >= sampling.top_p",
      "generate"),
     ("generate.py", "logits < least", "logits <= least", "generate"),

@@ -17,13 +17,13 @@ from minisft.config import at_least, option, parse
 from minisft.conversation import Conversation, Message, render_prompt
 from minisft.device import device_option, pick_device
 from minisft.generate import Sampling, generate_steps
-from minisft.models import open_chosen
+from minisft.models import chosen_path, is_of_shipped_data, open_model
 from minisft.screen import visible
 from minisft.tokenizer import END_OF_TEXT, END_OF_TURN
 
-WELCOME = """\
-Ask something. /new starts a new conversation, /quit (or Ctrl-D) ends.
-A model tuned on the shipped data knows only its small town. Try one of these:
+WELCOME = "This is {}. Ask something. /new starts a new conversation, /quit (or Ctrl-D) ends."
+TOWN = """\
+It was tuned on the shipped data and knows only the small town in them. Try one of these:
     Hello, I am Mia.
     What is cat in Chinese?
     Say it backwards: red, owl, saw"""
@@ -33,7 +33,7 @@ A model tuned on the shipped data knows only its small town. Try one of these:
 class ChatConfig:
     model: str = option(
         "", "a run folder or file, a GPT-2 or PEFT folder; by default the newest run in "
-        "checkpoints/")
+        "checkpoints/, or else the tuned model that ships")
     prompt: str = option("", "ask this, print the answer, and end")
     system: str = option("", "system message")
     max_new_tokens: int = option(200, "longest answer, in tokens")
@@ -93,13 +93,18 @@ def start(config):
     return [Message("system", config.system)] if config.system else []
 
 
+def welcome(path):
+    """What is said first: which model this is, and what to ask it if it knows the town."""
+    first = WELCOME.format(visible(str(path)))
+    return f"{first}\n{TOWN}" if is_of_shipped_data(path) else first
+
+
 def converse(model, tokenizer, config, generator):
     """Read questions and print answers until the input ends.
 
     A question that the model cannot take is refused with the reason, and the conversation
     continues.
     """
-    print(WELCOME)
     messages = start(config)
     while True:
         try:
@@ -134,13 +139,15 @@ def main(argv=None):
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
     try:
-        model, tokenizer = open_chosen(config.model)
+        path = chosen_path(config.model)
+        model, tokenizer = open_model(path)
         model.to(pick_device(config.device))
         generator = torch.Generator(model.device).manual_seed(config.seed)
         if config.prompt:
             messages = [*start(config), Message("user", config.prompt)]
             respond(model, tokenizer, messages, config, generator)
         else:
+            print(welcome(path))
             converse(model, tokenizer, config, generator)
     except (ValueError, OSError) as error:
         raise SystemExit(f"minisft.chat: {error}") from None

@@ -1,5 +1,7 @@
 """The device on which a command computes."""
 
+import platform
+
 import torch
 
 from minisft.config import option
@@ -26,3 +28,9 @@ def pick_device(name):
         reason = str(error).split("\n")[0][:100]
         raise ValueError(f"--device {name} cannot be used here ({reason}); "
                          "try --device cpu") from None
+
+
+def describe_machine(device):
+    """What computes here, as text: processor or GPU, threads, and torch's version."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{kind}, {torch.get_num_threads()} threads, torch {torch.__version__}"

@@ -6,6 +6,10 @@
 
     python -m minisft.evaluate --model checkpoints/run-1
 
+A row with `every_turn` is right only if each of its answers is, every one of them given the earlier
+turns as they were expected. As a right answer is the expected one token for token, this is the same
+as letting the model go on with its own answers.
+
 Decoding is greedy. It stops one token after the length of the longest right answer of its batch:
 an answer that is longer is wrong already.
 
@@ -67,9 +71,34 @@ def answer_all(model, tokenizer, records, batch_size=128, label=None):
     label: of a progress bar, which is shown only if there is one.
     Plain text asks nothing and is left out. A question with choices is answered with the one that
     the model finds likeliest. A prompt that leaves no room for an answer in the model's context is
-    answered wrong, with an empty `given`.
+    answered wrong, with an empty `given`. With `every_turn`, the Answer is that of the first turn
+    that went wrong; if none did, that of the last.
     """
-    records = conversations(records)
+    turns = [turns_asked(record) for record in conversations(records)]
+    every = [turn for each in turns for turn in each]
+    answers = iter(answer_last(model, tokenizer, every, batch_size, label))
+    return [first_wrong([next(answers) for _ in each]) for each in turns]
+
+
+def first_wrong(answers):
+    """The first wrong one of the answers in a conversation, or the last if all are right."""
+    return next((answer for answer in answers if not answer.right), answers[-1])
+
+
+def turns_asked(record):
+    """The record alone, or with `every_turn` one record for each learnt answer, which ends there.
+
+    Other right answers go with the last one.
+    """
+    messages = record.item.messages
+    earlier = [replace(record, item=Conversation(messages[:place + 1]), also=())
+               for place, message in enumerate(messages[:-1])
+               if record.every_turn and message.role == "assistant" and message.learn]
+    return [*earlier, record]
+
+
+def answer_last(model, tokenizer, records, batch_size, label):
+    """Answers to the last question of each of some conversations, in their order."""
     answers = [to_answer(record, "", False) for record in records]
     questions = []
     for place, record in enumerate(records):
@@ -206,7 +235,7 @@ def perplexity(loss):
 @dataclass(frozen=True)
 class EvaluateConfig:
     model: str = option("", "run folder or file, GPT-2 or PEFT folder; by default the newest run "
-                            "in checkpoints/")
+                            "in checkpoints/, or else the tuned model that ships")
     data: tuple = option(TEST_FILES, "files to evaluate on, in any format that training takes")
     show: int = option(0, "number of wrong answers to print for each split")
     skip_bad: bool = option(False, "count and skip rows that cannot be used, instead of stopping")

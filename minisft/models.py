@@ -14,7 +14,8 @@ from minisft.checkpoint import MODEL, model_in, read_file, save_model
 from minisft.interop import how_to_download, is_gpt2, is_peft, load_gpt2, load_peft, peft_base
 from minisft.peft import has_peft, save_delta
 from minisft.peft.files import DELTA, base_of, put_delta
-from minisft.run import MODEL_FILES, RUNS, newest_model
+from minisft.run import MODEL_FILES, RUNS, newest_model, read_results, run_of
+from minisft.shipped import TRAIN_FILES, TUNED
 
 NOT_WHOLE = ("{} is only a change of a base, so it cannot be a base itself; name the whole model "
              "under it")
@@ -67,15 +68,38 @@ def hub_hint(path):
     return f"; {how_to_download(path.as_posix())}"
 
 
-def open_chosen(path):
-    """As `open_model`; an empty path means the newest run that is done.
+def chosen_path(path):
+    """The path of --model; for an empty one the newest run that is done, or else what ships.
 
-    Its path is printed to standard error.
+    Which one that is goes to standard error.
     """
-    if not path:
-        path = newest_model(RUNS, "run")
-        print(f"model: {relpath(path)}, the newest run; name another with --model", file=sys.stderr)
-    return open_model(path)
+    if path:
+        return path
+    newest = newest_model(RUNS, "run")
+    if newest:
+        path, what = relpath(newest), "the newest run"
+    else:
+        path, what = TUNED, "which ships with minisft: it was tuned on the town's data"
+    print(f"model: {path}, {what}; name another with --model", file=sys.stderr)
+    return path
+
+
+def open_chosen(path):
+    """As `open_model`, of the `chosen_path`."""
+    return open_model(chosen_path(path))
+
+
+def is_of_shipped_data(path):
+    """Whether a model is the tuned one that ships, or was made by a run on the shipped data.
+
+    A run notes its files as they are seen from the folder in which it began. From elsewhere this
+    answers no.
+    """
+    if Path(TUNED).exists() and Path(path).samefile(TUNED):
+        return True
+    folder = run_of(path)
+    settings = read_results(folder).get("settings", {}) if folder else {}
+    return tuple(settings.get("data", ())) == TRAIN_FILES
 
 
 def save_tuned(folder, model, tokenizer, base):

@@ -7,7 +7,8 @@
 
 What a row may say is in minisft/rows.py. Beside its text a row may have `task` and `split`, by
 which evaluation groups its results, `also`, a list of other answers that are as right as the last
-one, and `choices`, a list of answers with the right one among them.
+one, `choices`, a list of answers with the right one among them, and `every_turn`: if it is true,
+the conversation counts as right only if each of its answers is.
 
 Notes: 指令格式 (instruction formats).
 """
@@ -36,7 +37,8 @@ class Record:
     """A Conversation that ends with an answer, or a plain text, and where it comes from.
 
     source: "file:line"; task and split: names; also: other answers that are as right as the last
-    one; choices: answers to choose the right one from; ignored: keys of the row that were not used.
+    one; choices: answers to choose the right one from; every_turn: whether each answer is asked
+    for, and not the last one alone; ignored: keys of the row that were not used.
     """
 
     item: Conversation | str
@@ -45,6 +47,7 @@ class Record:
     split: str = "all"
     also: tuple = ()
     choices: tuple = ()
+    every_turn: bool = False
     ignored: tuple = ()
 
 
@@ -80,7 +83,7 @@ def parse_row(row, source="row"):
     """The Record of one decoded row; ValueError says what is wrong and what was expected."""
     parsed = parse(row)
     return Record(parsed.item, source, parsed.task, parsed.split, parsed.also, parsed.choices,
-                  tuple(parsed.ignored.elements()))
+                  parsed.every_turn, tuple(parsed.ignored.elements()))
 
 
 def render_record(record, tokenizer):

@@ -45,9 +45,14 @@ def assess(model, tokenizer, records, label=None):
 
 
 def examples_of(records, answers, most=5):
-    """[question, expected, given] of at most so many answers, each of another task."""
+    """[question, expected, given] of at most so many answers, each of another task.
+
+    Rows with `every_turn` are left out: before and after may differ in the turn that went wrong.
+    """
     shown = {}
     for record, answer in zip(records, answers):
+        if record.every_turn:
+            continue
         question = "\n".join(message.content for message in record.item.messages[:-1])
         key = answer.task if answer.task != "all" else answer.question
         shown.setdefault(key, [question, answer.expected, answer.given])
@@ -107,7 +112,8 @@ def weakest_tasks(after, most=WEAKEST):
 def write_report(folder, settings, before, after):
     """Print the outcome and write report.md, results.json and training.png into the run folder.
 
-    settings: what the run was asked for, as plain values; before, after: from `assess`.
+    settings: what the run was asked for, and what came of it, as plain values; before, after: from
+    `assess`.
     """
     log = read_log(folder)
     summary = split_table(before, after)
@@ -117,7 +123,9 @@ def write_report(folder, settings, before, after):
     tasks = table(counts_of(after)) if after["counts"] else ["no question was evaluated"]
     page = report_page(folder, log, settings, summary, tasks, answers)
     write_atomically(f"{folder}/report.md", page.encode())
-    results = json.dumps({"before": before, "after": after}, ensure_ascii=False, indent=1)
+    kept = {name: value for name, value in settings.items() if name != "out"}  # it may be moved
+    results = json.dumps({"settings": kept, "before": before, "after": after}, ensure_ascii=False,
+                         indent=1)
     write_atomically(f"{folder}/results.json", results.encode())
 
     print("\n" + "\n".join([*summary, "", *weakest_tasks(after)]))

@@ -35,7 +35,7 @@ ANSWERS = ("output", "response", "completion", "answer")
 CONTEXTS = ("input", "context")
 SYSTEMS = ("system", "system_prompt")
 MARKS = ("weight", "train", "loss")
-EVALUATION = ("task", "split", "also", "choices")
+EVALUATION = ("task", "split", "also", "choices", "every_turn")
 # Beside `text` these say that it is a part of something else.
 NO_DOCUMENT = ("role", "summary", "label", "labels", "target", "sentiment", "highlights",
                "translation", *ANSWERS)
@@ -58,6 +58,7 @@ class Parsed:
     split: str = "all"
     also: tuple = ()
     choices: tuple = ()
+    every_turn: bool = False
     ignored: Counter = field(default_factory=Counter)
 
 
@@ -276,7 +277,7 @@ def _take_text(row, key):
 
 
 def _evaluation_keys(row, item):
-    """{name: value} of task, split, also and choices, checked."""
+    """{name: value} of what evaluation needs, checked."""
     values = {key: row.pop(key) for key in EVALUATION if key in row}
     for key in ("task", "split"):
         if key in values:
@@ -297,7 +298,19 @@ def _evaluation_keys(row, item):
         if answer not in values["choices"]:
             raise ValueError(f"the answer {short(answer)} is not among the choices "
                              f"({short(values['choices'])}); give it as it stands there")
+    _check_every_turn(values, item)
     return values
+
+
+def _check_every_turn(values, item):
+    every_turn = values.get("every_turn", False)
+    if not isinstance(every_turn, bool):
+        raise ValueError(f"every_turn is {kind(every_turn)}, expected true or false")
+    if every_turn and isinstance(item, str):
+        raise ValueError("every_turn goes with a conversation, and this row is a document")
+    if every_turn and values.get("choices"):
+        raise ValueError("choices are for the last answer alone, and every_turn asks for all; "
+                         "expected one of them")
 
 
 def _checked_text(value, name):

@@ -17,9 +17,10 @@ machine, with the same number of threads, on the CPU.
 
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import count, islice
@@ -39,9 +40,11 @@ from minisft.lock import LOCK_FILE, locked
 from minisft.loop import train_steps
 from minisft.optim import AdamW
 from minisft.shipped import ROOT
+from minisft.still import keep_still
 
 RUNS = ROOT / "checkpoints"
 MODEL_FILES = ("model.pt", "delta.pt")  # a training that is done leaves one of them
+NOT_IN_COMMAND = ("resume", "out", "device", "save_every")  # they do not change the model
 LAST_FILES = {"run": ("report.md", "results.json"), "base": ("figures.json",)}  # after the model
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -52,6 +55,7 @@ class Training:
 
     lr_at: step (from 0) -> learning rate. batches_from: first step wanted -> iterable of lists of
     micro-batches, one list for each step. steps: how many in all. dtype: of the forward pass.
+    still: ids of tokens whose embedding rows do not change; see minisft/still.py.
     """
 
     model: torch.nn.Module
@@ -60,12 +64,14 @@ class Training:
     batches_from: Callable
     steps: int
     dtype: str = "float32"
+    still: tuple = ()
 
     def records(self, done=0):
         """Do the steps that are left after `done` of them; yields a StepRecord after each."""
         batches = islice(self.batches_from(done), self.steps - done)
-        return train_steps(self.model, batches, self.optimizer, self.lr_at, start=done,
-                           dtype=DTYPES[self.dtype])
+        with keep_still(self.model.wte.weight, self.still) if self.still else nullcontext():
+            yield from train_steps(self.model, batches, self.optimizer, self.lr_at, start=done,
+                                   dtype=DTYPES[self.dtype])
 
 
 @contextmanager
@@ -125,12 +131,31 @@ def is_whole(folder, name):
 
 
 def newest_model(parent, name):
-    """The model file of the run parent/name-* that was done last; ValueError if there is none."""
+    """The model file of the run parent/name-* that was done last, or None if there is none."""
     models = [path for file in MODEL_FILES for path in Path(parent).glob(f"{name}-*/{file}")]
-    if not models:
-        raise ValueError(f"no tuned model in {parent} yet; make one with "
-                         "`python -m minisft.train`, or name one with --model")
-    return max(models, key=lambda path: path.stat().st_mtime)
+    return max(models, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def run_of(path):
+    """The folder of the whole run that made the model of a path, or None.
+
+    path: the folder itself, or the model file in it.
+    """
+    path = Path(path)
+    folder = path.parent if path.name in MODEL_FILES else path
+    return folder if is_whole(folder, "run") else None
+
+
+def command_of(name, config):
+    """The command `python -m minisft.<name>` with all settings that change the model."""
+    words = [f"python -m minisft.{name}"]
+    for setting, value in asdict(config).items():
+        flag = "--" + setting.replace("_", "-")
+        if setting in NOT_IN_COMMAND or value is False or value in ((), "", None):
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        words.append(flag if value is True else f"{flag} {shlex.join(map(str, values))}")
+    return " ".join(words)
 
 
 def fingerprint(things):
@@ -287,3 +312,8 @@ def read_log(folder):
     if not rows:
         raise ValueError(f"{path} holds no step; the run's log is lost, start a new one")
     return rows
+
+
+def read_results(folder):
+    """What a whole run has noted in results.json: settings, before, after."""
+    return json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))

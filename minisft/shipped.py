@@ -21,6 +21,7 @@ def shipped(name):
 
 
 BASE = shipped("checkpoints/base.pt")
+TUNED = shipped("checkpoints/tuned.pt")  # what the default run of minisft.train makes of BASE
 TOKENIZER = shipped("data/tokenizer.json")
 TRAIN_FILES = (shipped("data/train.jsonl"),)
 TEST_FILES = tuple(shipped(f"data/{split}.jsonl") for split in TEST_SPLITS)

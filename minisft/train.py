@@ -16,7 +16,7 @@ import torch
 
 from minisft.batching import prepare, step_batches
 from minisft.config import at_least, from_assignments, option, parse
-from minisft.device import device_option, pick_device
+from minisft.device import describe_machine, device_option, pick_device
 from minisft.loop import NonFiniteLoss
 from minisft.models import open_model, save_tuned
 from minisft.optim import AdamW, parameter_groups, warmup_cosine
@@ -29,12 +29,14 @@ from minisft.run import (
     Training,
     begin_or_continue,
     check_same_data,
+    command_of,
     fingerprint,
     is_whole,
     open_folder,
     train_in,
 )
 from minisft.shipped import BASE, TEST_FILES, TRAIN_FILES
+from minisft.still import unseen
 
 FULL_LR = 5e-4
 RATES = ", ".join([f"{FULL_LR:g}", *(f"{name} {method.lr:g}" for name, method in METHODS.items())])
@@ -64,7 +66,10 @@ class TrainConfig:
                                 "accumulation); the result is the same")
     lr: float | None = option(None, "highest learning rate; warm-up over the first 5% of steps, "
                                     f"then cosine to 0 (default: {RATES})")
-    weight_decay: float = option(0.01, "decay of matrices per step, times the learning rate")
+    weight_decay: float = option(0.01, "decay of matrices per step, times the learning rate; none "
+                                       "for an embedding in which rows keep still")
+    train_unseen: bool = option(False, "also change the embedding rows of tokens that the data "
+                                       "never hold; by default they keep still")
     seed: int = option(0, "random seed of data order, dropout, and what a method adds")
     pack: bool = option(False, "put several conversations into one row, isolated from each other, "
                                "instead of padding each one")
@@ -82,6 +87,9 @@ class TrainConfig:
             raise ValueError(f"--epochs must be above 0, got {self.epochs}")
         if self.steps and self.epochs:
             raise ValueError("--steps and --epochs both say how long to train; give one of them")
+        if self.train_unseen and self.method in METHODS:
+            raise ValueError(f"--train-unseen goes with full tuning; --method {self.method} never "
+                             "changes the embedding, so leave it out")
         self.peft()
 
     def peft(self):
@@ -138,9 +146,17 @@ def training_of(model, examples, steps, config):
                             accumulate=config.accumulate,
                             block_size=model.config.block_size if config.pack else None)
 
-    optimizer = AdamW(parameter_groups(model, config.weight_decay))
+    still = () if config.train_unseen else rows_that_keep_still(model, examples)
+    embedding = model.wte.weight if still else None
+    optimizer = AdamW(parameter_groups(model, config.weight_decay, undecayed=embedding))
     lr_at = warmup_cosine(config.highest_lr(), steps, warmup=ceil(steps / 20))
-    return Training(model, optimizer, lr_at, batches_from, steps, config.dtype)
+    return Training(model, optimizer, lr_at, batches_from, steps, config.dtype, still)
+
+
+def rows_that_keep_still(model, examples):
+    """Ids whose embedding rows full tuning leaves alone; none where the embedding is frozen."""
+    embedding = model.wte.weight
+    return unseen(len(embedding), examples) if embedding.requires_grad else ()
 
 
 def tune(model, examples, steps, **settings):
@@ -208,20 +224,27 @@ def train_in_folder(folder, config, state):
         model = add_peft(model, method, tokenizer)
         print(describe_parameters(model))
     examples = render_all(train_records, tokenizer, model)
-    evaluated = [(record.item, record.task, record.split) for record in eval_records]
+    evaluated = [replace(record, source="", ignored=()) for record in eval_records]
     data = fingerprint([base_fingerprint(model), *examples, *evaluated])
     settings = {"config": asdict(config), "data": data, "before": before}
     check_same_data(state, settings, folder)
 
     training = training_of(model, examples, steps_for(config, examples), config)
     print(f"{len(examples):,} conversations, {training.steps} steps; run folder {folder}")
+    about = asdict(config) | {"command": command_of("train", config),
+                              "machine": describe_machine(model.device)}
+    if training.still:
+        about["still"] = (f"{len(training.still):,} of {len(model.wte.weight):,} rows of the "
+                          "embedding keep still: the data hold none of their tokens; "
+                          "--train-unseen trains them too")
+        print(about["still"])
     if not train_in(folder, training, settings, state, config.save_every):
         print("stopped and saved; continue with: "
               f"python -m minisft.train --resume --out {quote(folder)}")
         return
     save_tuned(folder, model, tokenizer, config.base)
     after = assess(model, tokenizer, eval_records, label="after")
-    write_report(folder, asdict(config), before, after)
+    write_report(folder, about, before, after)
 
 
 def main(argv=None):

@@ -1,16 +1,18 @@
 """Chat: the answer streams, the conversation is remembered, and it is rendered as in training."""
 
 import io
+import json
 import os
 
 import pytest
 import torch
 
-from minisft import chat
+from minisft import chat, models
 from minisft.checkpoint import save_model
 from minisft.conversation import Message
 from minisft.model import GPT, GPTConfig
 from minisft.run import newest_model
+from minisft.shipped import TRAIN_FILES
 from minisft.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer([bytes([byte]) for byte in range(256)])
@@ -129,9 +131,8 @@ def test_a_blank_answer_is_not_remembered(monkeypatch, saved, capsys):
     assert capsys.readouterr().out.count("the question is not remembered") == 2
 
 
-def test_the_newest_run_is_taken_and_without_one_it_says_how_to_get_one(tmp_path):
-    with pytest.raises(ValueError, match="python -m minisft.train"):
-        newest_model(tmp_path, "run")
+def test_the_newest_run_is_taken_and_a_missing_model_is_named(tmp_path):
+    assert newest_model(tmp_path, "run") is None
     # The base is the newest of the three, but it is not a tuned model.
     for name, moment in (("run-1", 300), ("run-2", 200), ("base-1", 400)):
         (tmp_path / name).mkdir()
@@ -142,3 +143,51 @@ def test_the_newest_run_is_taken_and_without_one_it_says_how_to_get_one(tmp_path
     assert newest_model(tmp_path, "run") == tmp_path / "run-2" / "delta.pt"
     with pytest.raises(SystemExit, match="does not exist"):
         chat.main(["--model", str(tmp_path / "nowhere.pt"), "--prompt", "Hi"])
+
+
+def first_words(monkeypatch, capsys, *flags):
+    """(what a chat prints before the first question, what it says to standard error)."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    chat.main(list(flags))
+    printed = capsys.readouterr()
+    return printed.out.removesuffix("> \n"), printed.err
+
+
+def whole_run(folder, model, data):
+    """Write the files of a run that is done, tuned on some data files; returns its model file."""
+    save_model(folder / "model.pt", model, TOKENIZER)
+    (folder / "report.md").touch()
+    (folder / "results.json").write_text(json.dumps({"settings": {"data": data}}))
+    return folder / "model.pt"
+
+
+def test_without_a_run_the_model_that_ships_is_opened_and_named(
+        tmp_path, monkeypatch, capsys, model):
+    monkeypatch.setattr(models, "RUNS", tmp_path)
+    monkeypatch.setattr(models, "TUNED", str(tmp_path / "tuned.pt"))
+    with pytest.raises(SystemExit, match="tuned.pt does not exist"):
+        chat.main([])
+    save_model(tmp_path / "tuned.pt", model, TOKENIZER)
+    capsys.readouterr()
+    out, err = first_words(monkeypatch, capsys)
+    assert err == (f"model: {tmp_path / 'tuned.pt'}, which ships with minisft: it was tuned on the "
+                   "town's data; name another with --model\n")
+    assert out.startswith(f"This is {tmp_path / 'tuned.pt'}. Ask something.") and "I am Mia" in out
+    assert first_words(monkeypatch, capsys, "--model", str(tmp_path / "tuned.pt")) == (out, "")
+
+    whole_run(tmp_path / "run-1", model, ["mine.jsonl"])
+    out, err = first_words(monkeypatch, capsys)
+    assert "run-1/model.pt, the newest run; name another" in err
+    assert "run-1/model.pt. Ask something." in out and "Mia" not in out
+
+
+def test_the_town_is_spoken_of_only_to_a_run_on_the_shipped_data(
+        tmp_path, monkeypatch, capsys, model):
+    of_town = whole_run(tmp_path / "town", model, list(TRAIN_FILES))
+    other = whole_run(tmp_path / "other", model, [*TRAIN_FILES, "mine.jsonl"])
+    save_model(tmp_path / "file.pt", model, TOKENIZER)
+    for path, knows in ((of_town, True), (of_town.parent, True), (other, False),
+                        (other.parent, False), (tmp_path / "file.pt", False)):
+        out, _ = first_words(monkeypatch, capsys, "--model", str(path))
+        assert out.startswith(f"This is {path}. Ask something.")
+        assert ("knows only the small town" in out) == knows, path

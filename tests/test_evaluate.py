@@ -21,6 +21,7 @@ from minisft.evaluate import (
     perplexity,
     split_shares,
     table,
+    turns_asked,
 )
 from minisft.intervals import paired_interval
 from minisft.model import GPT, GPTConfig
@@ -47,7 +48,7 @@ def small_model(**sizes):
 class Parrot(GPT):
     """A model that knows some questions, and gives each the answer that it was told.
 
-    says: {question: answer}. It answers one question at a time.
+    says: {question: answer}. It answers one question at a time, the last of its prompt.
     """
 
     def __init__(self, says, block_size=64):
@@ -61,9 +62,9 @@ class Parrot(GPT):
 
     def head(self, x):
         ids, = self.seen.tolist()
-        start = ids.index(TOKENIZER.special("<|user|>")) + 1
-        end = ids.index(TOKENIZER.special("<|assistant|>"))
-        question = TOKENIZER.decode(ids[start:end - 1])
+        start, end = (max(i for i, token in enumerate(ids) if token == TOKENIZER.special(role))
+                      for role in ("<|user|>", "<|assistant|>"))
+        question = TOKENIZER.decode(ids[start + 1:end - 1])
         answer = TOKENIZER.encode(self.says[question]) + [TOKENIZER.special(END_OF_TURN)]
         given = len(ids) - end - 1  # so many tokens of the answer are given already
         logits = torch.zeros(len(x), TOKENIZER.vocab_size)
@@ -73,7 +74,7 @@ class Parrot(GPT):
 
 def ask(model, *records):
     """The answers of a model, asked one question at a time."""
-    return [answer for each in records for answer in answer_all(model, TOKENIZER, [each])]
+    return answer_all(model, TOKENIZER, records, batch_size=1)
 
 
 def test_an_answer_is_right_only_word_for_word_and_ended():
@@ -90,6 +91,53 @@ def test_any_of_several_right_answers_is_right_however_long():
     records = [replace(record(question, "yes"), also=("by all means",)) for question in "abc"]
     records.append(replace(record("d", "yes"), also=("yes, indeed",)))
     assert [answer.right for answer in ask(model, *records)] == [True, True, False, True]
+
+
+def dialogue(*texts, not_learnt=(), **keys):
+    """A Record with `every_turn`: turns of user and assistant; not_learnt: places of answers."""
+    roles = ("user", "assistant") * len(texts)
+    messages = [Message(role, text, learn=place not in not_learnt)
+                for place, (role, text) in enumerate(zip(roles, texts))]
+    return Record(Conversation(tuple(messages)), "row", every_turn=True, **keys)
+
+
+def test_with_every_turn_a_conversation_is_right_only_if_each_of_its_answers_is():
+    asked, says = dialogue("a", "x", "b", "y", "c", "z"), {"a": "x", "b": "y", "c": "z"}
+    for wrong in ("a", "b", "c", "ac"):
+        model, first = Parrot(says | dict.fromkeys(wrong, "o")), wrong[0]
+        assert ask(model, asked) == [Answer("all", "all", first, says[first], "o", False)]
+        assert ask(model, replace(asked, every_turn=False))[0].right == ("c" not in wrong)
+    assert ask(Parrot(says), asked) == [Answer("all", "all", "c", "z", "z", True)]
+
+
+def test_each_turn_is_asked_for_after_the_expected_earlier_turns():
+    asked = dialogue("a", "x", "b", "y", "c", "z", also=("zz",), task="t", not_learnt=(3,))
+    first, last = turns_asked(asked)  # the second answer is not learnt, so it is only context
+    assert first == replace(asked, item=Conversation(asked.item.messages[:2]), also=())
+    assert last == asked
+    assert turns_asked(replace(asked, every_turn=False)) == [replace(asked, every_turn=False)]
+
+
+def test_other_right_answers_are_those_of_the_last_turn():
+    asked = dialogue("a", "x", "b", "y", also=("o",))
+    assert ask(Parrot({"a": "x", "b": "o"}), asked)[0].right
+    assert not ask(Parrot({"a": "o", "b": "y"}), asked)[0].right
+
+
+def test_conversations_of_one_and_of_several_answers_keep_their_order():
+    records = [record("a", "x", task="1"), dialogue("a", "x", "b", "y", task="2"),
+               record("b", "z", task="3"), dialogue("c" * 60, "x", "a", "x", task="4"),
+               record("b", "y", task="5")]
+    answers = ask(Parrot({"a": "x", "b": "y"}), *records)
+    assert [(answer.task, answer.right) for answer in answers] == [
+        ("1", True), ("2", True), ("3", False), ("4", False), ("5", True)]
+
+
+def test_the_progress_bar_counts_the_tokens_of_every_turn(capsys):
+    model = Parrot({"a": "xxxx", "b": "yy"})
+    answer_all(model, TOKENIZER, [dialogue("a", "xxxx", "b", "yy")], batch_size=1, label="turns")
+    shown = capsys.readouterr().err.splitlines()[-1]  # each answer with its end and one more
+    assert "turns: 100%" in shown and " 10/10 " in shown
 
 
 def test_of_several_choices_the_likeliest_is_the_answer():
@@ -188,6 +236,12 @@ def test_before_stands_before_after():
     cells = " ".join(split_table(BEFORE, AFTER)[1].split())
     assert cells == "new 10.0% -> 60.0% 10 2.000 -> 0.500"
     assert shares_of(BEFORE, AFTER) == {"new": [0.1, 0.6]}
+
+
+def test_rows_with_every_turn_count_but_are_no_examples_in_the_report():
+    assessed = assess(small_model(), TOKENIZER, [dialogue("a", "x", "b", "y"), record("c", "z")])
+    assert assessed["counts"] == [["all", "all", 0, 2]]
+    assert [expected for _, expected, _ in assessed["answers"]] == ["z"]
 
 
 def test_the_weakest_tasks_are_those_with_the_lowest_share():

@@ -1,7 +1,9 @@
 """PEFT folders in and out, and the export command, against the libraries peft and transformers."""
 
 import json
+import shlex
 import warnings
+from dataclasses import asdict
 
 import peft
 import pytest
@@ -9,8 +11,10 @@ import torch
 import transformers
 from conftest import random_ids, tiny_model, to_transformers
 
-from minisft import export, models
-from minisft.checkpoint import save_model
+from minisft import export, models, train
+from minisft.checkpoint import read_state, save_model
+from minisft.config import parse
+from minisft.device import describe_machine
 from minisft.generate import generate
 from minisft.interop import load_gpt2, load_peft, save_gpt2
 from minisft.models import open_model
@@ -201,6 +205,48 @@ def test_without_a_name_the_newest_run_is_taken_and_named(tmp_path, monkeypatch,
     message = "empty holds no model: no model.pt or delta.pt, and it is no GPT-2 or PEFT"
     with pytest.raises(SystemExit, match=message):
         export.main(["--out", str(tmp_path / "more"), "--model", "empty"])
+
+
+@pytest.fixture
+def whole_run(tmp_path):
+    """Flags that name a run of two steps, tuned in full."""
+    save_model(tmp_path / "base.pt", small_model(), TOKENIZER)
+    row = {"prompt": "a", "completion": "b", "split": "new"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    files = ["--base", str(tmp_path / "base.pt"), "--data", str(tmp_path / "rows.jsonl")]
+    train.main([*files, "--eval", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "run-1"),
+                "--steps", "2", "--seed", "7", "--train-unseen", "--device", "cpu"])
+    return ["--model", str(tmp_path / "run-1")]
+
+
+@pytest.mark.parametrize("out", ["tuned", "tuned.pt"])
+def test_a_run_becomes_a_file_in_half_precision_with_its_card(whole_run, tmp_path, capsys, out):
+    export.main([*whole_run, "--out", str(tmp_path / out), "--half"])
+    assert f"wrote {tmp_path / 'tuned.pt'} in half precision" in capsys.readouterr().out
+    stored = torch.load(tmp_path / "tuned.pt", weights_only=True)["weights"]
+    tuned = open_model(whole_run[1])[0].state_dict()
+    assert all(torch.equal(stored[name], weight.half()) for name, weight in tuned.items())
+    assert open_model(tmp_path / "tuned.pt")[0].wte.weight.dtype == torch.float32
+
+    card = json.loads((tmp_path / "tuned.json").read_text(encoding="utf-8"))
+    results = json.loads((tmp_path / "run-1" / "results.json").read_text(encoding="utf-8"))
+    (_, _, old, n), (_, _, new, _) = results["before"]["counts"][0], results["after"]["counts"][0]
+    assert card["exact_match"] == {"new": {"before": old / n, "after": new / n, "questions": 1}}
+    assert card["seed"] == 7 and card["steps"] == 2 and card["seconds"] >= 0
+    assert card["machine"] == describe_machine(torch.device("cpu"))
+    again = parse(train.TrainConfig, shlex.split(card["command"])[3:], "train", "")
+    first = read_state(tmp_path / "run-1" / "state.pt")["settings"]["config"]
+    assert asdict(again) | {"out": first["out"], "device": "cpu"} == first
+
+
+def test_half_precision_is_for_whole_runs_and_writes_over_nothing(whole_run, run, tmp_path):
+    for flags, message in (
+            (["--model", str(tmp_path / "base.pt")], "base.pt is not a whole run that says how"),
+            (["--model", run(CONFIGS[0]) + "/delta.pt"], "add --merge for LoRA"),
+            ([*whole_run, "--out", str(tmp_path / "base")], "base.pt already exists")):
+        with pytest.raises(SystemExit, match=message):
+            export.main(["--out", str(tmp_path / "tuned"), *flags, "--half"])
+    assert not list(tmp_path.glob("tuned*"))
 
 
 def test_a_folder_with_something_in_it_is_not_written_over(run, tmp_path, capsys):

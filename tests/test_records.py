@@ -85,6 +85,14 @@ def test_choices_are_kept():
     assert parse_row(row).choices == ("c", "b") and not parse_row(row).ignored
 
 
+def test_whether_every_turn_is_asked_for_is_kept():
+    row = {"prompt": "a?", "completion": "b"}
+    asked = parse_row(row | {"every_turn": True})
+    assert asked.every_turn and not asked.ignored
+    assert not parse_row(row | {"every_turn": False, "choices": ["b"]}).every_turn
+    assert not parse_row(row | {"every_turn": None}).every_turn and not parse_row(row).every_turn
+
+
 @pytest.mark.parametrize("row, wrong", [
     ([], "no user message; expected"),
     ("text", "the row is text, expected an object"),
@@ -151,6 +159,12 @@ def test_choices_are_kept():
     ({"prompt": "a", "completion": "b", "also": [1]}, "one of also is a number, expected text"),
     ({"prompt": "a", "completion": "b", "also": [""]}, "one of also is empty"),
     ({"prompt": "a", "completion": "b", "also": ["\ud800"]}, "one of also has a lone surrogate"),
+    ({"prompt": "a", "completion": "b", "every_turn": "true"},
+     "every_turn is text, expected true or false"),
+    ({"prompt": "a", "completion": "b", "every_turn": 1}, "every_turn is a number, expected true"),
+    ({"text": "a", "every_turn": True}, "every_turn goes with a conversation"),
+    ({"prompt": "a", "completion": "b", "choices": ["b", "c"], "every_turn": True},
+     "choices are for the last answer alone, and every_turn asks for all"),
     ({"prompt": "a", "completion": "b", "split": "\ud800"}, "split has a lone surrogate"),
     ({"prompt": "a", "completion": "b", "task": 3}, "task is a number, expected text"),
 ])

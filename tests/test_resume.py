@@ -37,10 +37,12 @@ from kill_and_resume import (
 )
 
 from minisft import loop, pretrain, train
+from minisft.batching import prepare
 from minisft.checkpoint import load_model, read_state, save_state
 from minisft.lock import LOCK_FILE, locked
 from minisft.model import GPT, GPTConfig
 from minisft.optim import AdamW
+from minisft.records import read_records
 from minisft.run import (
     MODEL_FILES,
     Training,
@@ -52,6 +54,7 @@ from minisft.run import (
     train_in,
 )
 from minisft.shipped import ROOT
+from minisft.still import unseen
 
 OTHER_DATA = "base, tokenizer or data differ from those that the run in"
 
@@ -234,6 +237,16 @@ def test_a_resumed_run_needs_no_flag_but_its_folder(killed, prepared, tmp_path):
     argv = ["--resume", "--out", str(killed), "--device", "cpu"]
     assert finish(argv, tmp_path / "printed.txt") == 0
     assert outcome(killed) == prepared.never_killed.outcome
+
+
+def test_rows_that_keep_still_do_so_in_a_run_that_is_killed_and_resumed(killed, prepared, run):
+    assert run("--resume")[0] == 0
+    assert outcome(killed) == prepared.never_killed.outcome
+    base, tokenizer = load_model(prepared.folder / "base.pt")
+    examples, _ = prepare(read_records([prepared.folder / "data.jsonl"])[0], tokenizer, 64)
+    still = list(unseen(tokenizer.vocab_size, examples))
+    same = (load_model(killed)[0].wte.weight == base.wte.weight).all(dim=1)
+    assert len(still) > 200 and same[still].all() and same.sum() == len(still)
 
 
 def test_a_run_of_another_command_is_not_resumed(killed):

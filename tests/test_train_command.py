@@ -200,7 +200,10 @@ def test_bad_rows_to_evaluate_on_are_counted(base, tmp_path, capsys):
 
 @pytest.mark.parametrize("changed", [
     ROWS["sharegpt.jsonl"], ROWS["messages.jsonl"][:-1] + ', "task": "new"}',
-    ROWS["messages.jsonl"][:-1] + ', "split": "new"}'])
+    ROWS["messages.jsonl"][:-1] + ', "split": "new"}',
+    ROWS["messages.jsonl"][:-1] + ', "also": ["new"]}',
+    ROWS["messages.jsonl"][:-1] + ', "choices": ["c", "new"]}',
+    ROWS["messages.jsonl"][:-1] + ', "every_turn": true}'])
 def test_a_run_whose_evaluation_rows_have_changed_is_not_resumed(base, tmp_path, changed):
     data, asked = write(
         tmp_path, {"data.jsonl": ROWS["pairs.jsonl"], "asked.jsonl": ROWS["messages.jsonl"]})

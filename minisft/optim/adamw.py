@@ -19,14 +19,19 @@ import torch
 PIECE = 2**17  # numbers of a parameter that are updated at once; see `pieces`
 
 
-def parameter_groups(model, weight_decay):
-    """The trainable parameters in two groups: matrices decay; biases and LayerNorms do not."""
+def parameter_groups(model, weight_decay, undecayed=None):
+    """The trainable parameters in two groups: matrices decay; biases and LayerNorms do not.
+
+    undecayed: a matrix that does not decay either, or None.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trainable if parameter.dim() >= 2]
-    vectors = [parameter for parameter in trainable if parameter.dim() < 2]
+    decayed = [parameter for parameter in trainable
+               if parameter is not undecayed and parameter.dim() >= 2]
+    others = [parameter for parameter in trainable
+              if parameter is undecayed or parameter.dim() < 2]
     return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
 
 

@@ -1,22 +1,17 @@
 """The card of a base model: how it was made, and how well it predicts, recalls and learns."""
 
 import json
-import platform
-import shlex
-from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 
-import torch
-
 from minisft.checkpoint import load_model, write_atomically
+from minisft.device import describe_machine
 from minisft.evaluate import mean_loss, perplexity
-from minisft.run import read_log
+from minisft.run import command_of, read_log
 from minisft.shipped import ROOT
 from minisft.world.probe import few_shot_probe, label_chance, prose_probe, recall_probe
 
 CARDS = {"small": "base-small", "middle": "base", "large": "base-large"}  # files in checkpoints/
-NOT_IN_COMMAND = ("resume", "out", "device", "save_every")  # they do not change the model
 
 
 def add_probe(folder, record, model, tokenizer):
@@ -72,28 +67,13 @@ def how_it_was_made(model, folder, config):
     log = read_log(folder)
     seconds = sum(row["seconds"] for row in log)
     return {
-        "command": command_of(config), "seed": config.seed, "steps": len(log),
+        "command": command_of("pretrain", config), "seed": config.seed, "steps": len(log),
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": sum(row["tokens"] for row in log),
         "minutes": round(seconds / 60, 1), "machine": describe_machine(model.device),
         "share_of_time_waiting_for_data": round(sum(row["waited"] for row in log) / seconds, 4),
         "first_losses": [row["loss"] for row in log[:3]], "last_loss": log[-1]["loss"],
     }
-
-
-def command_of(config):
-    """The command that makes this base again, with the settings that change the model."""
-    words = ["python -m minisft.pretrain"]
-    for name, value in asdict(config).items():
-        if name not in NOT_IN_COMMAND and value not in ((), "", None):
-            values = value if isinstance(value, tuple) else (value,)
-            words.append(f"--{name.replace('_', '-')} {shlex.join(map(str, values))}")
-    return " ".join(words)
-
-
-def describe_machine(device):
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return f"{kind}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def compare_figures(figures, size):

@@ -36,7 +36,7 @@ from minisft.checkpoint import (
     save_state,
     write_atomically,
 )
-from minisft.lock import locked
+from minisft.lock import LOCK_FILE, locked
 from minisft.loop import train_steps
 from minisft.optim import AdamW
 from minisft.shipped import ROOT
@@ -111,14 +111,15 @@ def new_folder(parent, name):
 def newest_folder(parent, name):
     """The run among parent/name-1, parent/name-2, ... that is not whole and was saved last.
 
+    A run that was killed before its first save counts from its start: it has left its lock file.
     ValueError if there is none.
     """
-    found = [path.parent for path in Path(parent).glob(f"{name}-*/state.pt")
-             if not is_whole(path.parent, name)]
+    found = [path for file in ("state.pt", LOCK_FILE)
+             for path in Path(parent).glob(f"{name}-*/{file}") if not is_whole(path.parent, name)]
     if not found:
         raise ValueError(f"no unfinished run in {parent}; name one with --out, or start one "
                          "without --resume")
-    return max(found, key=lambda folder: (folder / "state.pt").stat().st_mtime)
+    return max(found, key=lambda path: path.stat().st_mtime).parent
 
 
 def is_whole(folder, name):
@@ -205,7 +206,8 @@ def begin_or_continue(folder, config):
     else:
         check_unused(folder)
         if config.resume:
-            print(f"no run has begun in {folder}, so it begins now")
+            print(f"nothing of a run is saved in {folder}, so it begins now, with the settings "
+                  "of this command")
         config, state = replace(config, resume=False), None  # checks the settings of a new run
     remove_leftovers(folder)  # of a killed run; nobody else writes here
     return config, state

@@ -157,6 +157,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("train.py", "    torch.manual_seed(config.seed)\n", "", "deltas", "same_bits"),
 
     # Run folders.
+    ("run.py", '("state.pt", LOCK_FILE)', '("state.pt",)', "resume", "without_out"),
     ("run.py", "any(map(has, MODEL_FILES))", 'has("model.pt")', "resume", "newest_folder"),
     ("run.py", "for file in MODEL_FILES for path", 'for file in ("model.pt",) for path', "chat",
      "newest"),
@@ -261,7 +262,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("cache.py", "(keys[rows], values[rows])", "(keys[rows], values[:len(rows)])", "cache"),
     ("cache.py", "if end > self.capacity:", "if end >= self.capacity:", "cache"),
     ("cache.py", "F.pad(buffer, (0, 0, 0, slots))", "F.pad(buffer, (0, 0, slots, 0))",
-     "cache peft"),
+     "cache"),
     ("generate.py", "before >= sampling.top_p", "ordered.cumsum(dim=-1) >= sampling.top_p",
      "generate"),
     ("generate.py", "logits < least", "logits <= least", "generate"),

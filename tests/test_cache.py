@@ -100,6 +100,15 @@ def test_kept_rows_continue_as_if_the_others_had_never_been_there():
     assert torch.allclose(logits, model(ids[rows])[:, 5:], rtol=0, atol=1e-12)
 
 
+def test_a_cache_that_grows_keeps_what_it_holds_and_has_room_for_more():
+    model, ids = tiny_model(), random_ids(2, 7)
+    cache = new_cache(model, 2, 4)
+    first = in_chunks(model, ids[:, :4], [4], cache)
+    cache.grow(3)
+    logits = torch.cat([first, in_chunks(model, ids[:, 4:], [2, 1], cache)], dim=1)
+    assert torch.allclose(logits, model(ids), rtol=0, atol=1e-12)
+
+
 def test_a_full_cache_refuses_one_entry_more():
     model = tiny_model()
     cache = new_cache(model, 1, 4)

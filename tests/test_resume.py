@@ -36,10 +36,10 @@ from kill_and_resume import (
     wait_for,
 )
 
-from minisft import loop, pretrain
+from minisft import loop, pretrain, train
 from minisft.batching import prepare
 from minisft.checkpoint import load_model, read_state, save_state
-from minisft.lock import locked
+from minisft.lock import LOCK_FILE, locked
 from minisft.model import GPT, GPTConfig
 from minisft.optim import AdamW
 from minisft.records import read_records
@@ -278,7 +278,8 @@ def content_of(folder):
 
 def test_resume_begins_a_run_where_none_has_begun(prepared, tmp_path, run):
     status, printed = run("--resume")
-    assert status == 0 and f"no run has begun in {tmp_path / 'run'}, so it begins now" in printed
+    assert status == 0
+    assert f"nothing of a run is saved in {tmp_path / 'run'}, so it begins now" in printed
     assert outcome(tmp_path / "run") == prepared.never_killed.outcome
 
 
@@ -294,6 +295,22 @@ def test_a_run_killed_in_its_first_evaluation_begins_again(prepared, tmp_path, r
     assert not (folder / "state.pt").exists()
     assert run("--resume")[0] == 0
     assert outcome(folder) == prepared.never_killed.outcome
+
+
+def numbered_in(parent, fault=lambda: None):
+    """A fault: runs without --out are parent/run-1, run-2, ...; and another fault."""
+    train.RUNS = parent
+    fault()
+
+
+def test_resume_without_out_begins_again_in_the_run_killed_in_its_first_evaluation(
+        prepared, tmp_path):
+    folder, printed = tmp_path / "run-1", tmp_path / "printed.txt"
+    kill = partial(numbered_in, tmp_path, partial(die_in_evaluation, folder, "before", 20))
+    assert finish(prepared.flags, printed, kill) == -signal.SIGKILL
+    assert finish([*prepared.flags, "--resume"], printed, partial(numbered_in, tmp_path)) == 0
+    assert outcome(folder)["model.pt"] == prepared.never_killed.outcome["model.pt"]
+    assert not (tmp_path / "run-2").exists()
 
 
 def test_a_run_killed_in_its_last_evaluation_is_evaluated_and_nothing_else(
@@ -505,3 +522,8 @@ def test_the_newest_folder_is_that_of_the_unfinished_run_saved_last(tmp_path, mo
         assert newest_folder(tmp_path, "run") == tmp_path / "run-2"
     (tmp_path / "run-2/report.md").touch()  # now that one is whole
     assert newest_folder(tmp_path, "run") == tmp_path / "run-3"
+    for moment, newest in ((150, "run-3"), (250, "run-5")):  # killed before they were ever saved
+        path = new_folder(tmp_path, "run") / LOCK_FILE
+        path.touch()
+        os.utime(path, (moment, moment))
+        assert newest_folder(tmp_path, "run") == tmp_path / newest

@@ -38,7 +38,7 @@ from minisft.run import (
 from minisft.shipped import BASE, TEST_FILES, TRAIN_FILES
 from minisft.still import unseen
 
-FULL_LR = 5e-4
+FULL_LR, EPOCHS = 5e-4, 3
 RATES = ", ".join([f"{FULL_LR:g}", *(f"{name} {method.lr:g}" for name, method in METHODS.items())])
 
 
@@ -57,9 +57,9 @@ class TrainConfig:
     settings: tuple = option((), "settings of the method; a wrong one is answered with a list of "
                                  "all settings", metavar="NAME=VALUE")
     out: str = option("", "run folder; by default checkpoints/run-1, run-2, ...")
-    steps: int | None = option(None, "optimizer steps, instead of --epochs; by default what 2 "
+    steps: int | None = option(None, "optimizer steps, instead of --epochs; by default what 3 "
                                      "epochs take")
-    epochs: float | None = option(None, "passes over the data; by default 2, unless --steps is "
+    epochs: float | None = option(None, "passes over the data; by default 3, unless --steps is "
                                         "given")
     batch_size: int = option(32, "conversations in an optimizer step")
     accumulate: int = option(1, "micro-batches that a step is cut into, to save memory (gradient "
@@ -192,7 +192,7 @@ def render_all(records, tokenizer, model):
 def steps_for(config, examples):
     """Optimizer steps: --steps, or what the epochs take."""
     steps_of_an_epoch = ceil(len(examples) / config.batch_size)
-    return config.steps or max(1, ceil(steps_of_an_epoch * (config.epochs or 2)))
+    return config.steps or max(1, ceil(steps_of_an_epoch * (config.epochs or EPOCHS)))
 
 
 def assess_base(model, tokenizer, records, config):

@@ -198,7 +198,7 @@ def test_a_passage_that_contradicts_itself_is_not_read():
     (["What is the opposite of hoot?"], None),  # "hot" would be a guess
     (["What is the plural of dogs?"], None),
     (["Hello, I am Mian."], None),
-    (["Could you help me? Give the frist word: dogg, red"], "The first word is dogg."),
+    (["Could you help me? Give the fisrt word: dogg, red"], "The first word is dogg."),
     (["Hello, I am Mia.", "My cargo is coal."], None),
     (["What is " + "9" * 5000 + " plus 5?"], None),
     (["Tom calls Leo. Mia calls Tom. Ben calls Eva.\nFollow the calls from Mia."],
@@ -434,14 +434,17 @@ def test_conversations_have_two_to_eight_turns_that_need_the_earlier_ones(task):
 
 
 def test_two_hops_cannot_be_answered_without_the_question():
-    rows, first_is_right = [row for row in rows_of("train.jsonl") if row["task"] == "two_hop"], 0
+    rows = [row for row in rows_of("train.jsonl") if row["task"] == "two_hop"]
+    first_is_right = counted = 0
     for row in rows:
         turn, answer = (message["content"] for message in row["messages"])
         used = next(line for line in language.sentences(answer) if line.startswith("The "))
         links = re.findall(r"The (?:friend|neighbor|cousin|boss) of \w+ is \w+\.", turn)
-        assert used in links and len(links) == 2
-        first_is_right += links[0] == used
-    assert 0.4 < first_is_right / len(rows) < 0.6, "always taking the first link is only a guess"
+        if len(links) == 2:  # the others are mistyped
+            assert used in links
+            first_is_right += links[0] == used
+            counted += 1
+    assert counted > 500 and 0.4 < first_is_right / counted < 0.6, "always taking the first link is only a guess"
 
 
 def test_plurals_worked_by_hand():
@@ -687,8 +690,8 @@ def test_no_test_question_was_trained_on(split):
 def reword(instruction):
     """A question about a passage in a wording that was not trained, sentences in reverse order."""
     passage, question = next(
-        (slots["passage"], slots["question"]) for task, slots in readings(instruction)
-        if task == "reading" and SKILLS["reading"].solve(slots))
+        (slots["passage"], slots["question"]) for text in users.as_meant(instruction)
+        for task, slots in readings(text) if task == "reading" and SKILLS["reading"].solve(slots))
     passage = " ".join(reversed(language.sentences(passage)))
     return wordings("reading", "new")[0].fill(passage=passage, question=question)
 

@@ -175,8 +175,11 @@ def _match(styles, text):
 
 
 class Talk:
-    """A conversation as far as it has gone. judge_alone: text -> Judgement of one instruction, or
-    None. `turns` counts what was read; `meaning` holds what each turn means."""
+    """A conversation as far as it has gone.
+
+    judge_alone: text -> Judgement of an instruction by itself, or None. `kinds` and `meaning` hold
+    what each turn was and what it means.
+    """
 
     def __init__(self, judge_alone):
         self.judge_alone = judge_alone
@@ -400,15 +403,15 @@ def _about(rng, facts, style, passage=None):
     return _said(rng, BACK, style, question=question)
 
 
-def draw_system(rng, scope, bank, style_of, draw_alone, turns_of=(1, 4)):
+def draw_system(rng, scope, bank, style_of, draw_alone):
     """(system message, user turns): all turns can be answered as the message wants it."""
     manner = rng.choice(list(SYSTEM))
     message = rng.choice(SYSTEM[manner][bank])
+    count = scope.amount(rng, 1, 4)
     if rng.random() < 0.6 or manner == "in Chinese":
-        turns = draw_follow_up(rng, scope, style_of())
-        return message, turns[:rng.randint(*turns_of)]
+        return message, draw_follow_up(rng, scope, style_of())[:count]
     tasks = ONE_WORD if manner == "in one word" else None
-    return message, [draw_alone(style_of(), tasks) for _ in range(rng.randint(*turns_of))]
+    return message, [draw_alone(style_of(), tasks) for _ in range(count)]
 
 
 # Tasks whose answer ends with the one word that matters.

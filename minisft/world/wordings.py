@@ -99,7 +99,7 @@ LAYOUTS = {
     "new_short": (
         "{X} -> {o}", "{o} | {X}", "{o} = {X}", "[{X}] {o}", "q: {q} / {X}", "{X} -- {q}?",
         "{X} >> {q}",
-        "ok {o}", "q: {q}", "so, {q}?", "hey {q}?", "hey, {o}"),
+        "ok {o}", "q: {q}", "so, {q}?", "hey {q}?", "hey {o}"),
     "chinese": _CHINESE,
     "new_chinese": _NEW_CHINESE,
     "mixed": _spaced(_CHINESE),

@@ -327,6 +327,32 @@ MUTANTS = [Mutant(*row) for row in (
      "            continue", "chat"),
     ("chat.py", "config.sampling(), generator)", "Sampling(), generator)", "chat"),
     ("chat.py", '    yield decoder.decode(b"", final=True)\n', "", "chat"),
+
+    # Similar instructions.
+    ("instruct/rouge.py", "lcs / len(c), lcs / len(r), 2", "lcs / len(r), lcs / len(c), 2",
+     "rouge", "precision"),
+    ("instruct/rouge.py", "WORD.findall(text.lower())", "text.lower().split()", "rouge", "runs"),
+    ("instruct/rouge.py", "    if not c or not r:\n        return 0.0, 0.0, 0.0\n", "", "rouge",
+     "scores_zero"),
+    ("instruct/rouge.py", "(flat + hits) | (flat - hits)", "flat - hits", "rouge", "integer"),
+    ("instruct/rouge.py", "(flat & everywhere).bit_count()", "flat.bit_count()", "rouge",
+     "integer"),
+    ("instruct/rouge.py", "        before[token] += 1\n", "", "rouge", "overlap"),
+    ("instruct/rouge.py", "2 * overlaps /", "overlaps /", "rouge", "comparing_all"),
+    ("instruct/rouge.py", "if (bound, -i) <= best:", "if bound <= best[0]:", "rouge", "first"),
+    ("instruct/rouge.py", "max(best, (f_with(i), -i))", "max(best, (bound, -i))", "rouge",
+     "comparing_all"),
+    ("instruct/rouge.py", "-bounds[chosen], kind", "bounds[chosen], kind", "rouge",
+     "comparing_all"),
+    ("instruct/rouge.py", "f_with(i) > threshold", "f_with(i) >= threshold", "rouge",
+     "exactly_the_threshold"),
+    ("instruct/rouge.py", "not any(f_with", "not all(f_with", "rouge", "no_comparison"),
+    ("instruct/rouge.py", "        if not holders:\n            return []\n", "", "rouge",
+     "without_tokens"),
+    ("instruct/rouge.py", "        if not 0 <= threshold <= 1:\n", "        if threshold > 1:\n",
+     "rouge", "refused"),
+    ("instruct/rouge.py", "        tokens = self.tokens(text)\n        for pair",
+     "        tokens = words(text)\n        for pair", "rouge", "chinese_instructions"),
 )]
 
 

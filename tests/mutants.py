@@ -185,7 +185,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("rows.py", "        ignored += of_turns\n", "", "records"),
     ("records.py", "removeprefix(b\"\\xef\\xbb\\xbf\")", "removeprefix(b\"\")", "records"),
     ("records.py", "yield start, {key", "yield end, {key", "records"),
-    ("records.py", "not skip_bad or isinstance(error, Damaged)", "not skip_bad", "records"),
+    ("records.py", "if isinstance(row, Damaged):\n", "if False:\n", "records"),
 
     # Conversations, batches, loss.
     ("conversation.py", "special(END_OF_TURN)], supervised)", "special(END_OF_TURN)], False)",
@@ -353,6 +353,29 @@ MUTANTS = [Mutant(*row) for row in (
      "rouge", "refused"),
     ("instruct/rouge.py", "        tokens = self.tokens(text)\n        for pair",
      "        tokens = words(text)\n        for pair", "rouge", "chinese_instructions"),
+    # Building data: personal data goes, what only looks like it stays, and counts are right.
+    ("instruct/privacy.py", "(sum(doubled) + sum(map(int, digits[::-2]))) % 10 == 0", "True",
+     "privacy", "digit or hand"),
+    ("instruct/privacy.py", "code[4:] + code[:4]", "code", "privacy", "digit or hand"),
+    ("instruct/privacy.py", "2 ** (17 - place)", "2 ** place", "privacy", "digit or hand"),
+    ("instruct/privacy.py", "            counts[kind] += 1", "            counts[kind] = 1",
+     "privacy", "counted"),
+    ("instruct/privacy.py", "(?<![\\dA-Za-z_])\", r\"(?![\\dA-Za-z_])\"", "\\b\", r\"\\b\"",
+     "privacy", "98"),
+    ("instruct/dialogue.py", "            if key in seen:\n", "            if False:\n", "dialogue",
+     "summary"),
+    ("instruct/dialogue.py", "learn and learn_before", "learn", "dialogue", "learnt"),
+    ("instruct/dialogue.py", "[part for part in (before, content) if part.strip()]",
+     "[before, content]", "dialogue", "trace"),
+    ("instruct/dialogue.py", "<= LONG", "< LONG", "dialogue", "200"),
+    ("instruct/dialogue.py", "lines[-2]", "lines[-1]", "dialogue", "names"),
+    ("instruct/dialogue.py", " and marks % 2 == 1", "", "dialogue", "whole"),
+    ("instruct/dialogue.py", "        content, masked = mask(content)\n",
+     "        masked = mask(content)[1]\n", "dialogue", "every_turn"),
+    ("build.py", "    if there and not is_made_by(summary, made_by):", "    if False:", "dialogue",
+     "somebody or again"),
+    ("build.py", "found.get(key) for key in made_by", "made_by[key] for key in made_by", "dialogue",
+     "again"),
 )]
 
 

@@ -1,0 +1,131 @@
+"""Build instruction data: one command, a builder for each way.
+
+    python -m minisft.build dialogue chats.jsonl --out dialogue.jsonl
+
+    dialogue.jsonl            rows that `python -m minisft.train --data` reads
+    dialogue.json             how they were made: builder, settings, counts by reason
+    dialogue.queries.jsonl    what the builder has found besides, here the users' first questions
+
+A builder is one entry in BUILDERS: the dataclass of its settings, which has a field `out`, and a
+function that takes them and returns (rows, Tally, {name: rows of a file beside}). All else is done
+here: flags, checks of the output's place, writing.
+
+Files are written whole or not at all. What is there already is replaced only by the same command.
+
+Notes: 基于现有的 NLP 任务数据集构建 (building from NLP task data), 基于日常对话数据构建
+(building from daily conversations), 合成数据 (synthetic data).
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from minisft.checkpoint import write_atomically
+from minisft.config import parse
+from minisft.instruct import dialogue
+from minisft.screen import visible
+
+
+class Builder(NamedTuple):
+    """settings: a dataclass; build: a function of it; help: one line.
+
+    positional: names of the settings that stand without a flag; beside: names of the files that it
+    writes besides OUT.jsonl and OUT.json.
+    """
+
+    settings: type
+    build: Callable
+    help: str
+    positional: tuple = ()
+    beside: tuple = ()
+
+
+BUILDERS = {
+    "dialogue": Builder(dialogue.DialogueConfig, dialogue.build,
+                        "Clean chat logs: conversations of several turns, and what users ask",
+                        positional=("files",), beside=("queries",)),
+}
+
+
+def run(name, config):
+    """Build, write and report; returns the lines to print."""
+    builder = BUILDERS[name]
+    made_by = json.loads(json.dumps({"builder": name, "settings": asdict(config)}))
+    out, summary, others = places(config.out, builder)
+    check_free([out, summary, *others.values()], summary, made_by)
+    rows, tally, beside = builder.build(config)
+    if not rows:
+        raise ValueError("\n".join(["no row was kept, so nothing is written:", *tally.lines()]))
+
+    # The summary comes first: it lets the same command go on after a crash between two files.
+    write_atomically(summary, encoded(made_by | tally.to_dict(), indent=2))
+    for other, path in others.items():
+        write_atomically(path, b"".join(map(encoded, beside[other])))
+    write_atomically(out, b"".join(map(encoded, rows)))
+    return [*tally.lines(), f"wrote {', '.join(map(str, [out, *others.values(), summary]))}"]
+
+
+def places(text, builder):
+    """(OUT.jsonl, OUT.json, {name: path of a file beside}); ValueError for another --out."""
+    out = Path(text)
+    if out.suffix != ".jsonl":
+        found = f"got {text}" if text else "it is missing"
+        raise ValueError(f"--out must name a file that ends with .jsonl; {found}")
+    return out, out.with_suffix(".json"), {
+        other: out.with_suffix(f".{other}.jsonl") for other in builder.beside}
+
+
+def check_free(paths, summary, made_by):
+    """ValueError if one of the files to write is there and not by the same command.
+
+    So a file that is read is never written.
+    """
+    there = [path for path in paths if path.exists()]
+    if there and not is_made_by(summary, made_by):
+        raise ValueError(f"{there[0]} already exists, and not by this command; remove it or name "
+                         "another file with --out")
+
+
+def is_made_by(summary, made_by):
+    """Whether a summary is there that says that the same command made it."""
+    try:
+        found = json.loads(summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {key: found.get(key) for key in made_by} == made_by
+
+
+def encoded(value, indent=None):
+    """A value as JSON that ends with a line end."""
+    return (json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode()
+
+
+def usage():
+    return "\n".join(["usage: python -m minisft.build BUILDER ... --out OUT.jsonl", "", "builders:",
+                      *(f"  {name:<14} {builder.help}" for name, builder in BUILDERS.items()), "",
+                      "python -m minisft.build BUILDER --help lists its flags"])
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv in (["-h"], ["--help"]):
+        print(usage())
+        return
+    name = argv[0] if argv else ""
+    if name not in BUILDERS:
+        found = f"there is no builder {name!r}" if name else "no builder is named"
+        raise SystemExit(visible(f"minisft.build: {found}\n{usage()}"))
+    builder = BUILDERS[name]
+    config = parse(builder.settings, argv[1:], f"python -m minisft.build {name}",
+                   f"{builder.help}.", builder.positional)
+    try:
+        print(visible("\n".join(run(name, config))))
+    except (ValueError, OSError) as error:
+        raise SystemExit(visible(f"minisft.build: {error}")) from None
+
+
+if __name__ == "__main__":
+    main()

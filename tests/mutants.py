@@ -327,6 +327,36 @@ MUTANTS = [Mutant(*row) for row in (
      "            continue", "chat"),
     ("chat.py", "config.sampling(), generator)", "Sampling(), generator)", "chat"),
     ("chat.py", '    yield decoder.decode(b"", final=True)\n', "", "chat"),
+
+    # Teachers: nothing is lost, paid for twice or given away.
+    ("instruct/server.py", "build_opener(_NoRedirects)", "build_opener()", "teacher", "carried"),
+    ("instruct/server.py", 'text.replace(self._key, "(key)") if self._key else text', "text",
+     "teacher", "no_file"),
+    ("instruct/server.py", "            if self._clock() > until:\n                break\n", "",
+     "teacher", "no_longer"),
+    ("instruct/server.py", "(408, 429, *range", "(408, *range", "teacher", "tried_again"),
+    ("instruct/server.py", "(until - now)", "(now - until)", "teacher", "how_long"),
+    ("instruct/teacher.py", "2 ** i) * self._rng.uniform(0.5, 1)", "2 ** i)", "teacher", "jitter"),
+    ("instruct/teacher.py", "        self._check_budget(most)\n", "", "teacher", "budget"),
+    ("instruct/teacher.py", "self.tokens + most > ", "self.tokens > ", "teacher", "budget"),
+    ("instruct/teacher.py", "                self._answers.add(id, row)\n", "", "teacher", "once"),
+    ("instruct/teacher.py", "address.encode() + ", "address.encode()[:0] + ", "teacher", "once"),
+    ("instruct/teacher.py", "hold_interrupts() if is_main else nullcontext([])", "nullcontext([])",
+     "teacher", "ctrl_c"),
+    ("instruct/teacher.py", "hold_interrupts() if is_main else nullcontext([])",
+     "hold_interrupts()", "teacher", "thread"),
+    ("instruct/teacher.py", "            if pressed:\n                raise KeyboardInterrupt",
+     "            if False:\n                raise KeyboardInterrupt", "teacher", "ctrl_c"),
+    ("instruct/teacher.py", "manual_seed(seed_of(seed, prompt))", "manual_seed(seed)", "teacher",
+     "as_in_chat or whatever"),
+    ("instruct/answers.py", "        self._lock.enter_context(locked(folder))\n", "", "teacher",
+     "keeps_others_out"),
+    ("instruct/answers.py", "            os.truncate(self.path, self.path.stat().st_size - "
+     "len(last))\n", "", "teacher", "torn"),
+    ("instruct/answers.py", '            self._append(b"\\n")', "            pass", "teacher",
+     "torn"),
+    ("instruct/answers.py", "                os.truncate(self.path, size)", "                pass",
+     "teacher", "full_disk"),
 )]
 
 

@@ -135,14 +135,14 @@ class Endpoint:
             text = "" if text is None else text
             check_text(text)
             cut = choice.get("finish_reason") == "length"
-            usage = decoded.get("usage") or {}
-            tokens = usage.get("total_tokens")
+            usage = decoded.get("usage")
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise Unavailable(f"{self.address} sent half an answer, or none: "
                               f"{self._reason(content)}", may_cost=True) from None
         if len(self._key) >= SHORTEST_SECRET and self._key in text:
             raise TeacherError(f"{self.address} repeats the key in its answer; the answer is not "
                                "kept. Do not trust this server")
+        tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
         return Answer(text, tokens if type(tokens) is int and tokens >= 0 else None, cut)
 
     def _failure(self, error):

@@ -110,11 +110,12 @@ def of_server(url, model="", key="", cache=None, temperature=None, seed=None, ma
               clock=time.monotonic, sleep=time.sleep, rng=None):
     """A teacher behind the chat endpoint of a server; see ServerTeacher.
 
-    url: such as http://localhost:8000/v1; model: the server's name of it, or else the environment
-    variable MINISFT_TEACHER_MODEL; key: or else MINISFT_TEACHER_KEY, or none; cache: folder of the
-    answers kept on disk; temperature, seed: None leaves them to the server; max_new_tokens: of an
-    answer; timeout: seconds, of one request; budget_requests, budget_tokens: what this teacher may
-    use, None is without end; clock, sleep, rng: what gives seconds, waits, and draws the jitter.
+    url: such as http://localhost:8000/v1; model: the server's name of it (that of `transformers
+    serve FOLDER` is FOLDER, written in the same way), or else the environment variable
+    MINISFT_TEACHER_MODEL; key: or else MINISFT_TEACHER_KEY, or none; cache: folder of the answers
+    kept on disk; temperature, seed: None leaves them to the server; max_new_tokens: of an answer;
+    timeout: seconds, of one request; budget_requests, budget_tokens: what this teacher may use,
+    None is without end; clock, sleep, rng: what gives seconds, waits, and draws the jitter.
     """
     model = model or os.environ.get(MODEL_VARIABLE, "")
     if not model:

@@ -1,14 +1,15 @@
 """Build instruction data: one command, a builder for each way.
 
     python -m minisft.build dialogue chats.jsonl --out dialogue.jsonl
+    python -m minisft.build self-instruct --teacher checkpoints/run-1 --out made.jsonl --count 100
 
     dialogue.jsonl            rows that `python -m minisft.train --data` reads
     dialogue.json             how they were made: builder, settings, counts by reason
     dialogue.queries.jsonl    what the builder has found besides, here the users' first questions
 
 A builder is one entry in BUILDERS: the dataclass of its settings, which has a field `out`, and a
-function that takes them and returns (rows, Tally, {name: rows of a file beside}). All else is done
-here: flags, checks of the output's place, writing.
+function that takes them and returns (rows, Tally, {name: rows of a file beside}), and perhaps
+figures of the counts. All else is done here: flags, checks of the output's place, writing.
 
 Files are written whole or not at all. What is there already is replaced only by the same command.
 
@@ -25,7 +26,7 @@ from typing import NamedTuple
 
 from minisft.checkpoint import write_atomically
 from minisft.config import parse
-from minisft.instruct import dialogue
+from minisft.instruct import dialogue, self_instruct
 from minisft.screen import visible
 
 
@@ -33,7 +34,8 @@ class Builder(NamedTuple):
     """settings: a dataclass; build: a function of it; help: one line.
 
     positional: names of the settings that stand without a flag; beside: names of the files that it
-    writes besides OUT.jsonl and OUT.json.
+    writes besides OUT.jsonl and OUT.json; figures: {name of OUT.name.png: a function that draws it
+    from (path, Tally)}.
     """
 
     settings: type
@@ -41,12 +43,16 @@ class Builder(NamedTuple):
     help: str
     positional: tuple = ()
     beside: tuple = ()
+    figures: dict = {}
 
 
 BUILDERS = {
     "dialogue": Builder(dialogue.DialogueConfig, dialogue.build,
                         "Clean chat logs: conversations of several turns, and what users ask",
                         positional=("files",), beside=("queries",)),
+    "self-instruct": Builder(self_instruct.SelfInstructConfig, self_instruct.build,
+                             "A teacher makes new tasks from 175 tasks written by hand",
+                             beside=("rejected",), figures={"funnel": self_instruct.draw_funnel}),
 }
 
 
@@ -54,8 +60,8 @@ def run(name, config):
     """Build, write and report; returns the lines to print."""
     builder = BUILDERS[name]
     made_by = json.loads(json.dumps({"builder": name, "settings": asdict(config)}))
-    out, summary, others = places(config.out, builder)
-    check_free([out, summary, *others.values()], summary, made_by)
+    out, summary, others, figures = places(config.out, builder)
+    check_free([out, summary, *others.values(), *figures.values()], summary, made_by)
     rows, tally, beside = builder.build(config)
     if not rows:
         raise ValueError("\n".join(["no row was kept, so nothing is written:", *tally.lines()]))
@@ -65,17 +71,24 @@ def run(name, config):
     for other, path in others.items():
         write_atomically(path, b"".join(map(encoded, beside[other])))
     write_atomically(out, b"".join(map(encoded, rows)))
-    return [*tally.lines(), f"wrote {', '.join(map(str, [out, *others.values(), summary]))}"]
+    for figure, path in figures.items():
+        builder.figures[figure](path, tally)
+    written = [out, *others.values(), summary, *figures.values()]
+    return [*tally.lines(), f"wrote {', '.join(map(str, written))}"]
 
 
 def places(text, builder):
-    """(OUT.jsonl, OUT.json, {name: path of a file beside}); ValueError for another --out."""
+    """(OUT.jsonl, OUT.json, {name: path of a file beside}, {name: path of a figure}).
+
+    ValueError for another --out.
+    """
     out = Path(text)
     if out.suffix != ".jsonl":
         found = f"got {text}" if text else "it is missing"
         raise ValueError(f"--out must name a file that ends with .jsonl; {found}")
-    return out, out.with_suffix(".json"), {
-        other: out.with_suffix(f".{other}.jsonl") for other in builder.beside}
+    others = {name: out.with_suffix(f".{name}.jsonl") for name in builder.beside}
+    figures = {name: out.with_suffix(f".{name}.png") for name in builder.figures}
+    return out, out.with_suffix(".json"), others, figures
 
 
 def check_free(paths, summary, made_by):
@@ -125,6 +138,9 @@ def main(argv=None):
         print(visible("\n".join(run(name, config))))
     except (ValueError, OSError) as error:
         raise SystemExit(visible(f"minisft.build: {error}")) from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nminisft.build: stopped; the same command begins again, and what a "
+                         "teacher has answered is not asked for again") from None
 
 
 if __name__ == "__main__":

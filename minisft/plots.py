@@ -258,6 +258,25 @@ def probabilities(path, words, before, after, title):
         save(figure, path)
 
 
+def funnel(path, left, title):
+    """How many are left after each step, from top to bottom: {step: number}."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(9, 0.36 * len(left) + 1.2), layout="constrained")
+        numbers = list(left.values())
+        for i, number in enumerate(numbers):
+            lost = numbers[i - 1] - number if i else 0
+            axes.barh(-i, number, 0.72, color=AFTER)
+            axes.barh(-i, lost, 0.72, left=number, color=BEFORE)
+            text = f"{number:,}" + (f"  (-{lost:,})" if lost else "")
+            axes.annotate(text, (number + lost, -i), xytext=(5, -4), textcoords="offset points",
+                          fontsize=SMALL)
+        axes.set_yticks([-i for i in range(len(left))], [label(step) for step in left])
+        axes.set_ylim(0.4 - len(left), 0.6)
+        axes.set_xlim(0, 1.18 * max(1, *numbers))
+        axes.set(title=title)
+        save(figure, path)
+
+
 def corpus(path, counts, splits, lengths):
     """Rows of each task in each split, as a table of numbers, and how long its conversations are.
 

@@ -1,13 +1,14 @@
-"""Answers on disk: what a server has answered once is never asked for, or paid for, again.
+"""Answers on disk: what a teacher has answered once is never asked for, or paid for, again.
 
     {"id": "9f2c...", "model": "...", "prompt": "...", "answer": "...", "tokens": 57, "cut": false}
 
-One line for each answer, appended and forced to the disk as soon as the answer is there. A kill can
-tear only the last line; it is dropped when the file is opened again.
+One line for each answer (this one is a server's), appended and forced to the disk as soon as the
+answer is there. A kill can tear only the last line; it is dropped when the file is opened again.
 
 Notes: 合成数据 (synthetic data).
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -19,6 +20,21 @@ from tqdm import tqdm
 from minisft.lock import locked
 
 FILE = "answers.jsonl"
+
+
+def remembered(teacher, answers, name):
+    """A teacher that asks another one each question only once; its Answers hold the rest.
+
+    name: of the teacher and its settings; another name is asked again.
+    """
+    def ask(prompt):
+        id = hashlib.sha256(f"{name}\n{prompt}".encode()).hexdigest()
+        row = answers.get(id)
+        if row is None:
+            row = {"model": name, "prompt": prompt, "answer": teacher(prompt)}
+            answers.add(id, row)
+        return row["answer"]
+    return ask
 
 
 class Answers:

@@ -111,7 +111,7 @@ def test_only_the_last_instruction_can_be_cut_off_and_only_after_one_with_an_end
     whole, open_end = "Name a long river.", "Explain to me why the"
     assert cut(whole, open_end) == [None, CUT]
     assert cut(open_end, whole) == cut(whole, whole) == cut(open_end, open_end) == [None, None]
-    assert cut(open_end) == [None]
+    assert cut(open_end) == [None] and cut(whole, open_end, whole) == [None] * 3
     assert cut("写一首关于春天的诗。", "把这句话翻译成") == [None, CUT]
 
 
@@ -282,7 +282,8 @@ class Recorder:
 
 def test_the_same_seed_and_answers_give_the_same_and_another_seed_gives_others():
     assert state(made()) == state(made())
-    assert made(seed=1).rows != made().rows
+    assert [row["messages"] for row in made(seed=1).rows] != [
+        row["messages"] for row in made().rows]
 
 
 def test_stopped_at_20_random_points_it_asks_the_same_and_ends_with_the_same(tmp_path):

@@ -6,9 +6,11 @@
     dialogue.json             how they were made: builder, settings, counts by reason
     dialogue.queries.jsonl    what the builder has found besides, here the users' first questions
 
+    python -m minisft.build evol-instruct rows.jsonl --teacher checkpoints/run-1 --out evolved.jsonl
+
 A builder is one entry in BUILDERS: the dataclass of its settings, which has a field `out`, and a
-function that takes them and returns (rows, Tally, {name: rows of a file beside}). All else is done
-here: flags, checks of the output's place, writing.
+function that takes them and returns (rows, Tally, {name of a file beside: its rows, or bytes}). All
+else is done here: flags, checks of the output's place, writing.
 
 Files are written whole or not at all. What is there already is replaced only by the same command.
 
@@ -25,7 +27,7 @@ from typing import NamedTuple
 
 from minisft.checkpoint import write_atomically
 from minisft.config import parse
-from minisft.instruct import dialogue
+from minisft.instruct import dialogue, evol_instruct
 from minisft.screen import visible
 
 
@@ -33,7 +35,7 @@ class Builder(NamedTuple):
     """settings: a dataclass; build: a function of it; help: one line.
 
     positional: names of the settings that stand without a flag; beside: names of the files that it
-    writes besides OUT.jsonl and OUT.json.
+    writes besides OUT.jsonl and OUT.json, such as "queries.jsonl" for OUT.queries.jsonl.
     """
 
     settings: type
@@ -46,7 +48,11 @@ class Builder(NamedTuple):
 BUILDERS = {
     "dialogue": Builder(dialogue.DialogueConfig, dialogue.build,
                         "Clean chat logs: conversations of several turns, and what users ask",
-                        positional=("files",), beside=("queries",)),
+                        positional=("files",), beside=("queries.jsonl",)),
+    "evol-instruct": Builder(
+        evol_instruct.EvolConfig, evol_instruct.build,
+        "Evol-Instruct: a teacher makes instructions harder or rarer, and what fails is eliminated",
+        positional=("files",), beside=("eliminated.jsonl", "trees.txt", "trees.png")),
 }
 
 
@@ -63,7 +69,9 @@ def run(name, config):
     # The summary comes first: it lets the same command go on after a crash between two files.
     write_atomically(summary, encoded(made_by | tally.to_dict(), indent=2))
     for other, path in others.items():
-        write_atomically(path, b"".join(map(encoded, beside[other])))
+        content = beside[other]
+        is_bytes = isinstance(content, bytes)
+        write_atomically(path, content if is_bytes else b"".join(map(encoded, content)))
     write_atomically(out, b"".join(map(encoded, rows)))
     return [*tally.lines(), f"wrote {', '.join(map(str, [out, *others.values(), summary]))}"]
 
@@ -75,7 +83,7 @@ def places(text, builder):
         found = f"got {text}" if text else "it is missing"
         raise ValueError(f"--out must name a file that ends with .jsonl; {found}")
     return out, out.with_suffix(".json"), {
-        other: out.with_suffix(f".{other}.jsonl") for other in builder.beside}
+        other: out.with_suffix(f".{other}") for other in builder.beside}
 
 
 def check_free(paths, summary, made_by):
@@ -125,6 +133,9 @@ def main(argv=None):
         print(visible("\n".join(run(name, config))))
     except (ValueError, OSError) as error:
         raise SystemExit(visible(f"minisft.build: {error}")) from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nminisft.build: stopped, and no rows are written; give the same command "
+                         "again, and what a teacher has answered is not asked again") from None
 
 
 if __name__ == "__main__":

@@ -249,18 +249,18 @@ def test_a_chosen_model_answers_from_disk_until_its_weights_change(saved, tmp_pa
 
 
 def test_ctrl_c_waits_for_the_answer_of_a_chosen_model_and_keeps_it(saved, tmp_path):
-    folder, slow = tmp_path / "answers", of_model(saved, max_new_tokens=3)
+    model, unasked = of_model(saved, max_new_tokens=3), scripted({})
 
     def pressed(prompt):
         press_ctrl_c()
         time.sleep(0.1)
-        return slow(prompt)
+        return model(prompt)
 
-    pressed.name = "slow"
-    with pytest.raises(KeyboardInterrupt), KeptTeacher(pressed, folder) as teacher:
+    pressed.name = unasked.name = "a model"
+    with pytest.raises(KeyboardInterrupt), KeptTeacher(pressed, tmp_path / "answers") as teacher:
         teacher("Who?")
-    with KeptTeacher(pressed, folder) as teacher:
-        assert teacher("Who?") == slow("Who?")
+    with KeptTeacher(unasked, tmp_path / "answers") as teacher:
+        assert teacher("Who?") == model("Who?")
 
 
 def test_a_chosen_server_is_asked_once_and_its_cost_is_shown(server, tmp_path, capsys):

@@ -17,9 +17,8 @@ family 7, round 2. A rule eliminates what
     cannot be answered      the answer has "sorry" in it and is shorter than 80 words
     has an empty answer     nothing but punctuation and stop words
 
-The paper has these six operations and four rules, and makes about 250,000 rows of 52,000
-instructions in four rounds. The released code has no rules and one round; it lacks the operation
-that complicates the input.
+The paper has these six operations and four rules, and goes four rounds. The released code goes one
+round; it lacks the operation that complicates the input, and it has no rules.
 
 Different here: the texts of the prompts, without examples; instructions of the same words are found
 without the teacher; an operation that has failed on an instruction is drawn for it again only after

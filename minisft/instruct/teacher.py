@@ -5,8 +5,8 @@
     of_server(url, model)   any server with an OpenAI-style chat endpoint
     chosen(...)             the one that a command's flags name, with its answers kept on disk
 
-All take and give the same, so that what works with a scripted teacher works with a server,
-where each answer costs time or money. Before the next try after a failure that may pass, wait
+All take and give the same, so that what works with a scripted teacher works with a server, where
+each answer costs time or money. Before the next try after a failure that may pass, wait
 
     seconds = Retry-After + min(60, 2^i) * u        i = 0, 1, 2, ...    u uniform in [1/2, 1)
 

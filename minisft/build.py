@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from minisft.checkpoint import write_atomically
 from minisft.config import parse
-from minisft.instruct import dialogue
+from minisft.instruct import dialogue, tasks
 from minisft.screen import visible
 
 
@@ -47,6 +47,9 @@ BUILDERS = {
     "dialogue": Builder(dialogue.DialogueConfig, dialogue.build,
                         "Clean chat logs: conversations of several turns, and what users ask",
                         positional=("files",), beside=("queries",)),
+    "tasks": Builder(tasks.TasksConfig, tasks.build,
+                     "NLP task data: pairs of input and output become instructions",
+                     positional=("pairs",), beside=("test", "conflicts")),
 }
 
 

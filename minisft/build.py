@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from minisft.checkpoint import write_atomically
 from minisft.config import parse
-from minisft.instruct import dialogue, evol_instruct
+from minisft.instruct import dialogue, evol_instruct, tasks
 from minisft.screen import visible
 
 
@@ -53,6 +53,9 @@ BUILDERS = {
         evol_instruct.EvolConfig, evol_instruct.build,
         "Evol-Instruct: a teacher makes instructions harder or rarer, and what fails is eliminated",
         positional=("files",), beside=("eliminated.jsonl", "trees.txt", "trees.png")),
+    "tasks": Builder(tasks.TasksConfig, tasks.build,
+                     "NLP task data: pairs of input and output become instructions",
+                     positional=("pairs",), beside=("test.jsonl", "conflicts.jsonl")),
 }
 
 

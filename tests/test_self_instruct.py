@@ -4,14 +4,14 @@ import json
 import random
 import re
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import combinations
 
 import pytest
 
 from minisft import build
+from minisft.generate import NoRoom
 from minisft.instruct import prompts, self_instruct
-from minisft.instruct.answers import Answers, remembered
 from minisft.instruct.filters import INSTANCES, INSTRUCTION, Candidate, Known, candidates, filters
 from minisft.instruct.prompts import Instance, Prompts, Task, parse, parse_instances
 from minisft.instruct.rouge import rouge_l, words_and_characters
@@ -29,14 +29,15 @@ from minisft.instruct.self_instruct import (
     SEED_TASKS,
     SHOWN_LEFT_OVER,
     SHOWN_NO_TASK,
+    TEMPERATURE,
     UNCLEAR,
     SelfInstruct,
     SelfInstructConfig,
-    digest,
     draw,
     left_after,
     read_seeds,
 )
+from minisft.instruct.teacher import KeptTeacher
 from minisft.records import read_records
 from minisft.shipped import TEST_FILES
 from minisft.world.oracle import is_right, judge
@@ -267,6 +268,8 @@ def state(found):
 class Recorder:
     """A teacher that notes what it is asked, and is interrupted after so many answers."""
 
+    name = "recorder"
+
     def __init__(self, answers=None):
         self.asked, self.left = [], answers
 
@@ -293,11 +296,11 @@ def test_stopped_at_20_random_points_it_asks_the_same_and_ends_with_the_same(tmp
     rng = random.Random(0)
     for n, point in enumerate(rng.sample(range(len(whole.asked)), 20)):
         teacher = Recorder(point)
-        with (closing(Answers(tmp_path / str(n))) as answers, pytest.raises(KeyboardInterrupt)):
-            made(remembered(teacher, answers, "t"))
+        with KeptTeacher(teacher, tmp_path / str(n)) as kept, pytest.raises(KeyboardInterrupt):
+            made(kept)
         assert len(teacher.asked) == point
-        with closing(Answers(tmp_path / str(n))) as answers:
-            assert state(made(remembered(teacher, answers, "t"))) == expected
+        with KeptTeacher(teacher, tmp_path / str(n)) as kept:
+            assert state(made(kept)) == expected
         assert teacher.asked == whole.asked
 
 
@@ -305,21 +308,13 @@ def test_a_torn_last_line_costs_one_question(tmp_path):
     whole = Recorder()
     expected = state(made(whole))
     teacher = Recorder(9)
-    with (closing(Answers(tmp_path)) as answers, pytest.raises(KeyboardInterrupt)):
-        made(remembered(teacher, answers, "t"))
-    content = answers.path.read_bytes()
-    answers.path.write_bytes(content[:-10])
-    with closing(Answers(tmp_path)) as answers:
-        assert state(made(remembered(teacher, answers, "t"))) == expected
+    with KeptTeacher(teacher, tmp_path) as kept, pytest.raises(KeyboardInterrupt):
+        made(kept)
+    answers = tmp_path / "answers.jsonl"
+    answers.write_bytes(answers.read_bytes()[:-10])
+    with KeptTeacher(teacher, tmp_path) as kept:
+        assert state(made(kept)) == expected
     assert teacher.asked == whole.asked[:9] + whole.asked[8:]
-
-
-def test_another_teacher_is_asked_again(tmp_path):
-    teacher = Recorder()
-    with closing(Answers(tmp_path)) as answers:
-        for name in "aba":
-            assert remembered(teacher, answers, name)("Why?") == imaginative("Why?")
-    assert teacher.asked == ["Why?"] * 2
 
 
 def test_two_examples_are_machine_made_and_seeds_fill_up():
@@ -431,14 +426,20 @@ def test_too_few_seeds_are_refused():
 
 # The command
 
+OF_MODEL = "minisft.instruct.teacher.of_model"
+
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """The command line, and the Recorder that it opens."""
+    """The command line, and the Recorder that it opens; its name is what it is opened with."""
     teacher = Recorder()
-    monkeypatch.setattr(self_instruct, "of_model", lambda path, temperature, seed: teacher)
-    (tmp_path / "model.pt").write_bytes(b"weights")
-    return ["self-instruct", "--teacher", str(tmp_path / "model.pt"), "--count", "5",
+
+    def of_model(path, temperature, seed):
+        teacher.name = f"{path} {temperature} {seed}"
+        return teacher
+
+    monkeypatch.setattr(OF_MODEL, of_model)
+    return ["self-instruct", "--teacher", "town", "--count", "5",
             "--out", str(tmp_path / "out.jsonl")], teacher
 
 
@@ -449,9 +450,9 @@ def files_of(folder):
 def test_the_command_writes_rows_that_training_reads(tmp_path, command, capsys):
     argv, teacher = command
     build.main(argv)
-    assert set(files_of(tmp_path)) == {"model.pt", "out.jsonl", "out.json", "out.rejected.jsonl",
+    assert set(files_of(tmp_path)) == {"out.jsonl", "out.json", "out.rejected.jsonl",
                                        "out.funnel.png", "answers.jsonl"}
-    expected = made(count=5, teacher_name=argv[2])
+    expected = made(count=5, teacher_name=f"town {TEMPERATURE} 0")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert rows == expected.rows
     records, damaged = read_records([tmp_path / "out.jsonl"])
@@ -472,14 +473,14 @@ def test_the_command_stopped_and_given_again_asks_nothing_twice(tmp_path, comman
 
     again = argv[:-1] + [str(tmp_path / "new" / "out.jsonl")]
     teacher.left = 7
-    with pytest.raises(SystemExit, match="stopped; the same command begins again"):
+    with pytest.raises(SystemExit, match="stopped, and no rows are written"):
         build.main(again)
     assert set(files_of(tmp_path / "new")) == {"answers.jsonl"}
     build.main(again)
     assert teacher.asked == asked * 2
     assert {name: content for name, content in files_of(tmp_path / "new").items()
             if name != "out.json"} == {name: content for name, content in once.items()
-                                       if name not in ("out.json", "model.pt")}
+                                       if name != "out.json"}
 
 
 def test_no_file_of_somebody_else_is_overwritten(tmp_path, command):
@@ -487,60 +488,57 @@ def test_no_file_of_somebody_else_is_overwritten(tmp_path, command):
     (tmp_path / "out.funnel.png").write_bytes(b"mine")
     with pytest.raises(SystemExit, match="out.funnel.png already exists"):
         build.main(argv)
-    assert not teacher.asked and set(files_of(tmp_path)) == {"model.pt", "out.funnel.png"}
+    assert not teacher.asked and set(files_of(tmp_path)) == {"out.funnel.png"}
 
 
-def test_a_model_that_was_trained_anew_is_asked_anew(tmp_path, command):
-    argv, teacher = command
-    build.main(argv)
-    asked = list(teacher.asked)
-    (tmp_path / "model.pt").write_bytes(b"other weights")
-    build.main(argv)
-    assert teacher.asked == asked * 2
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "model.pt").write_bytes(b"weights")
-    before = digest(tmp_path / "folder")
-    (tmp_path / "folder" / "model.pt").write_bytes(b"other weights")
-    assert digest(tmp_path / "folder") != before
-
-
-def test_a_server_is_asked_with_its_answers_kept_beside_the_output(tmp_path, monkeypatch):
+def test_the_teacher_is_opened_with_all_flags_and_its_answers_are_kept_beside_the_output(
+        tmp_path, monkeypatch):
     opened = []
 
     @contextmanager
-    def of_server(url, model, cache):
-        opened.append((url, model, cache))
-        teacher = Recorder()
-        teacher.describe = lambda: "12 requests"
-        yield teacher
+    def chosen(*flags):
+        opened.append(flags)
+        yield Recorder()
 
-    monkeypatch.setattr(self_instruct, "of_server", of_server)
-    monkeypatch.setenv("MINISFT_TEACHER_MODEL", "from the environment")
-    out = tmp_path / "out.jsonl"
-    build.main(["self-instruct", "--teacher-url", "http://x/v1", "--count", "2", "--out", str(out)])
-    assert opened == [("http://x/v1", "", tmp_path / "out.answers")]
-    assert json.loads(out.read_text("utf-8").splitlines()[0])["teacher"] == "from the environment"
+    monkeypatch.setattr(self_instruct, "chosen", chosen)
+    build.main(["self-instruct", "--teacher-url", "http://x/v1", "--teacher-model", "m",
+                "--budget-requests", "8", "--budget-tokens", "9", "--seed", "3", "--count", "2",
+                "--out", str(tmp_path / "out.jsonl")])
+    assert opened == [("", "http://x/v1", "m", 8, 9, tmp_path / "out.answers", TEMPERATURE, 3)]
 
 
-def test_a_teacher_that_gives_nothing_ends_with_the_counts(tmp_path, command, monkeypatch):
+def test_where_a_teacher_gives_nothing_what_it_said_is_written_and_rows_that_are_there_stay(
+        tmp_path, command, monkeypatch):
     argv, _ = command
-    monkeypatch.setattr(self_instruct, "of_model", lambda *_: lambda question: "I cannot.")
-    with pytest.raises(SystemExit, match=f"no row was kept(.|\n)* {PATIENCE}  {SHOWN_NO_TASK}"):
+    monkeypatch.setattr(Recorder, "__call__", lambda self, question: "I cannot.")
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=f"not written:(.|\n)* {PATIENCE}  {SHOWN_NO_TASK}"):
+            build.main(argv)
+        assert set(files_of(tmp_path)) == {"out.json", "out.rejected.jsonl", "out.funnel.png",
+                                           "answers.jsonl"}
+    rejected = (tmp_path / "out.rejected.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["found"] for line in rejected] == [{"answer": "I cannot."}] * PATIENCE
+
+    (tmp_path / "out.jsonl").write_bytes(b"rows of an earlier run")
+    (tmp_path / "out.rejected.jsonl").write_bytes(b"and what it rejected")
+    before = files_of(tmp_path)
+    with pytest.raises(SystemExit, match="out.jsonl stays as it is:(.|\n)*wrote nothing"):
         build.main(argv)
+    assert files_of(tmp_path) == before
 
 
 def test_a_question_too_long_for_a_model_says_what_to_do(tmp_path, command, monkeypatch):
-    def short_of_context(question):
-        raise ValueError("one of 272")
+    def short_of_context(self, question):
+        raise NoRoom("one of 272")
 
     argv, _ = command
-    monkeypatch.setattr(self_instruct, "of_model", lambda *_: short_of_context)
+    monkeypatch.setattr(Recorder, "__call__", short_of_context)
     with pytest.raises(SystemExit, match="one of 272; .* take a model with a longer context"):
         build.main(argv)
 
 
 @pytest.mark.parametrize("settings, found", [
-    ({}, "no teacher is named"), ({"teacher": "x", "count": 0}, "--count must be at least 1"),
+    ({}, "neither is given"), ({"teacher": "x", "count": 0}, "--count must be at least 1"),
 ])
 def test_wrong_settings_are_refused(settings, found):
     with pytest.raises(ValueError, match=found):

@@ -27,10 +27,19 @@ from transformers.utils.import_utils import is_serve_available
 from minisft import chat, export
 from minisft.checkpoint import save_model
 from minisft.conversation import Conversation, render_prompt
+from minisft.generate import NoRoom
 from minisft.instruct import teacher
 from minisft.instruct.answers import Answers
 from minisft.instruct.server import TeacherError
-from minisft.instruct.teacher import BudgetSpent, of_model, of_server, scripted
+from minisft.instruct.teacher import (
+    BudgetSpent,
+    KeptTeacher,
+    chosen,
+    digest_of,
+    of_model,
+    of_server,
+    scripted,
+)
 from minisft.model import GPT, GPTConfig
 from minisft.models import open_model
 from minisft.shipped import ROOT, TUNED
@@ -216,6 +225,61 @@ def test_a_model_answers_as_in_chat(saved, capsys):
     for question, message in (("", "is empty"), ("\ud800", "surrogate"), ("x" * 99, "1 to 63 tok")):
         with pytest.raises(ValueError, match=message):
             of_model(saved)(question)
+
+
+def test_a_question_that_fills_the_context_has_an_error_of_its_own(saved):
+    with pytest.raises(NoRoom):
+        of_model(saved)("x" * 99)
+
+
+def test_a_chosen_model_answers_from_disk_until_its_weights_change(saved, tmp_path):
+    folder = tmp_path / "answers"
+    answers = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        model, tokenizer = open_model(saved)
+        if seed:
+            model = GPT(model.config)
+            save_model(saved, model, tokenizer)
+        with chosen(saved, folder=folder) as teacher:
+            answers.append(teacher("Who?"))
+            assert teacher.name == f"{saved} (weights {digest_of(model)})"
+    assert answers[0] == answers[1] != answers[2]
+    assert len((folder / "answers.jsonl").read_text().splitlines()) == 2
+
+
+def test_answers_of_a_chosen_model_are_kept_by_temperature_and_seed_if_they_are_drawn(
+        saved, tmp_path):
+    folder = tmp_path / "answers"
+    for how in ((1.0, 3), (1.0, 4), (0.5, 3), (0.0, 3), (0.0, 4)):
+        with chosen(saved, None, None, None, None, folder, *how) as teacher:
+            assert teacher("Who?") == of_model(saved, *how)("Who?")
+    assert len((folder / "answers.jsonl").read_text().splitlines()) == 4
+
+
+def test_ctrl_c_waits_for_the_answer_of_a_chosen_model_and_keeps_it(saved, tmp_path):
+    model, unasked = of_model(saved, max_new_tokens=3), scripted({})
+
+    def pressed(prompt):
+        press_ctrl_c()
+        time.sleep(0.1)
+        return model(prompt)
+
+    pressed.name = unasked.name = "a model"
+    with pytest.raises(KeyboardInterrupt), KeptTeacher(pressed, tmp_path / "answers") as teacher:
+        teacher("Who?")
+    with KeptTeacher(unasked, tmp_path / "answers") as teacher:
+        assert teacher("Who?") == model("Who?")
+
+
+def test_a_chosen_server_is_asked_once_and_its_cost_is_shown(server, tmp_path, capsys):
+    server.will = [says("yes", tokens=7)]
+    for _ in range(2):
+        with chosen(url=server.url, model="m", folder=tmp_path / "answers") as teacher:
+            assert (teacher("Who?"), teacher.name) == ("yes", "m")
+    assert len(server.requests) == 1
+    shown = capsys.readouterr().err
+    assert "teacher: 1 requests, 7 tokens" in shown and "1 answers from the cache" in shown
 
 
 def test_a_server_is_asked_as_its_interface_says(ask, server):

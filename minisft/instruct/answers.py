@@ -8,7 +8,6 @@ answer is there. A kill can tear only the last line; it is dropped when the file
 Notes: 合成数据 (synthetic data).
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -20,21 +19,6 @@ from tqdm import tqdm
 from minisft.lock import locked
 
 FILE = "answers.jsonl"
-
-
-def remembered(teacher, answers, name):
-    """A teacher that asks another one each question only once; its Answers hold the rest.
-
-    name: of the teacher and its settings; another name is asked again.
-    """
-    def ask(prompt):
-        id = hashlib.sha256(f"{name}\n{prompt}".encode()).hexdigest()
-        row = answers.get(id)
-        if row is None:
-            row = {"model": name, "prompt": prompt, "answer": teacher(prompt)}
-            answers.add(id, row)
-        return row["answer"]
-    return ask
 
 
 class Answers:

@@ -68,7 +68,7 @@ class Dropped(Exception):
 
 
 def build(config):
-    """(rows, Tally, {"queries": rows}) of the chat logs that a DialogueConfig names."""
+    """(rows, Tally, {"queries.jsonl": rows}) of the chat logs that a DialogueConfig names."""
     tally = Tally("rows read", "kept", *FAULTS, MERGED, OPENING, CLOSING,
                   *(f"masked: {kind}" for kind in KINDS), QUERIES, NEAR_DUPLICATES)
     rows, seen = [], set()
@@ -92,7 +92,7 @@ def build(config):
         tally.add("kept", source)
         for change, number in changes.items():
             tally.add(change, source, number)
-    return rows, tally, {"queries": first_queries(rows, tally)}
+    return rows, tally, {"queries.jsonl": first_queries(rows, tally)}
 
 
 def clean(row):

@@ -22,11 +22,7 @@ Simplified: a task goes through all steps before the next one begins, so that ex
 only from tasks that were kept whole.
 """
 
-import hashlib
-import os
 import random
-import sys
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count as count_from
 from pathlib import Path
@@ -36,11 +32,11 @@ from tqdm import tqdm
 
 from minisft import plots
 from minisft.config import at_least, option
-from minisft.instruct.answers import Answers, remembered
+from minisft.generate import NoRoom
 from minisft.instruct.filters import INSTANCES, INSTRUCTION, Known, candidates, filters
 from minisft.instruct.prompts import Instance, Prompts, Task
 from minisft.instruct.tally import Tally
-from minisft.instruct.teacher import MODEL_VARIABLE, of_model, of_server
+from minisft.instruct.teacher import TeacherFlags, chosen
 from minisft.records import read_rows
 from minisft.rows import kind, parse
 from minisft.shipped import shipped
@@ -62,67 +58,34 @@ GAVE_UP = f"stopped: {PATIENCE} rounds in a row without a new task"
 
 
 @dataclass(frozen=True)
-class SelfInstructConfig:
-    teacher: str = option("", "a tuned model, as --model of minisft.chat; with --teacher-url the "
-                              f"server's name of its model, by default that in {MODEL_VARIABLE}")
-    teacher_url: str = option("", "ask a server with an OpenAI-style chat endpoint, such as "
-                                  "http://localhost:8000/v1; its key is in MINISFT_TEACHER_KEY")
+class SelfInstructConfig(TeacherFlags):
     count: int = option(100, "tasks to keep; a task has a row for each of its inputs")
     ascii_only: bool = option(False, "as the paper, drop instructions that start with a letter "
                                      "that is not ASCII, so all Chinese ones")
-    seed: int = option(0, "random seed of the examples that the teacher sees and of its answers")
+    seed: int = option(0, "random seed: which examples a teacher sees, and what a model draws")
     out: str = option("", "file to write, OUT.jsonl; beside it OUT.json, OUT.rejected.jsonl, "
                           "OUT.funnel.png, and the teacher's answers in OUT.answers")
 
     def __post_init__(self):
+        super().__post_init__()
         at_least(self, count=1)
-        if not self.teacher and not self.teacher_url:
-            raise ValueError("no teacher is named; give --teacher MODEL or --teacher-url URL")
 
 
 def build(config):
-    """(rows, Tally, {"rejected": rows}) of a SelfInstructConfig."""
-    with opened_teacher(config) as (teacher, name):
-        made = SelfInstruct(teacher, read_seeds(SEED_TASKS), config.seed, name, config.ascii_only)
-        made.run(config.count)
-    return made.rows, made.tally, {"rejected": made.rejected}
-
-
-@contextmanager
-def opened_teacher(config):
-    """(teacher, name) of a config; each answer is kept on disk as soon as it is given."""
-    folder = Path(config.out).with_suffix(".answers")
-    if config.teacher_url:
-        with of_server(config.teacher_url, config.teacher, cache=folder) as teacher:
-            try:
-                yield teacher, config.teacher or os.environ[MODEL_VARIABLE]
-            finally:
-                tqdm.write(f"teacher: {teacher.describe()}", file=sys.stderr)
-        return
-    model = of_model(config.teacher, TEMPERATURE, config.seed)
-
-    def asked(question):
+    """(rows, Tally, {file beside: rows or bytes}) of a SelfInstructConfig."""
+    with chosen(config.teacher, config.teacher_url, config.teacher_model, config.budget_requests,
+                config.budget_tokens, Path(config.out).with_suffix(".answers"), TEMPERATURE,
+                config.seed) as teacher:
+        made = SelfInstruct(teacher, read_seeds(SEED_TASKS), config.seed, teacher.name,
+                            config.ascii_only)
         try:
-            return model(question)
-        except ValueError as error:
+            made.run(config.count)
+        except NoRoom as error:
             raise ValueError(f"{error}; the questions of Self-Instruct are long, so take a model "
                              "with a longer context or a server (a small model can be asked in a "
                              "form of its own, see minisft/instruct/prompts.py)") from None
-
-    settings = f"{digest(config.teacher)} temperature {TEMPERATURE} seed {config.seed}"
-    with closing(Answers(folder)) as answers:
-        yield remembered(asked, answers, settings), config.teacher
-
-
-def digest(path):
-    """Of the weights in a file or folder: a model that was trained anew is asked anew."""
-    path, whole = Path(path), hashlib.sha256()
-    files = [path] if path.is_file() else sorted(
-        file for file in path.iterdir() if file.suffix in (".pt", ".bin", ".safetensors"))
-    for file in files:
-        with open(file, "rb") as content:
-            whole.update(hashlib.file_digest(content, "sha256").digest())
-    return whole.hexdigest()[:16]
+    return made.rows, made.tally, {"rejected.jsonl": made.rejected,
+                                   "funnel.png": figure(made.tally)}
 
 
 def read_seeds(path):
@@ -285,5 +248,7 @@ def left_after(counts):
     return left
 
 
-def draw_funnel(path, tally):
-    plots.funnel(path, left_after(tally.counts), "New instructions left after each filter")
+def figure(tally):
+    """The bytes of a PNG: how many candidates are left after each filter."""
+    return plots.png(plots.funnel, left_after(tally.counts),
+                     "New instructions left after each filter")

@@ -3,9 +3,10 @@
     scripted(answers)       answers that are given beforehand, for tests
     of_model(path)          a tuned model of ours, asked in the chat format
     of_server(url, model)   any server with an OpenAI-style chat endpoint
+    chosen(...)             the one that a command's flags name, with its answers kept on disk
 
-The three take and give the same, so that what works with a scripted teacher works with a server,
-where each answer costs time or money. Before the next try after a failure that may pass, wait
+All take and give the same, so that what works with a scripted teacher works with a server, where
+each answer costs time or money. Before the next try after a failure that may pass, wait
 
     seconds = Retry-After + min(60, 2^i) * u        i = 0, 1, 2, ...    u uniform in [1/2, 1)
 
@@ -24,13 +25,15 @@ import random
 import sys
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from reprlib import repr as short
 
 import torch
 from tqdm import tqdm
 
 from minisft.chat import ChatConfig, answer_stream
+from minisft.config import at_least, option
 from minisft.conversation import Message
 from minisft.device import pick_device
 from minisft.generate import Sampling
@@ -48,6 +51,53 @@ BYTES_PER_TOKEN = 3  # of Chinese text; English has more, so its estimate is rat
 
 class BudgetSpent(ValueError):
     """The next request would go over the budget; it was not sent."""
+
+
+@dataclass(frozen=True)
+class TeacherFlags:
+    """The flags by which a command is told its teacher; the settings of a builder extend it."""
+
+    teacher: str = option("", "the teacher is a tuned model: a run folder or file, a GPT-2 or PEFT "
+                              "folder")
+    teacher_url: str = option("", "the teacher is behind this chat endpoint, such as "
+                                  "http://localhost:8000/v1")
+    teacher_model: str = option("", "the server's name of the teacher's model (default: that of "
+                                    f"the environment variable {MODEL_VARIABLE})")
+    budget_requests: int | None = option(None, "most requests to the server")
+    budget_tokens: int | None = option(None, "most tokens of the server, questions and answers")
+
+    def __post_init__(self):
+        if bool(self.teacher) == bool(self.teacher_url):
+            found = "both are" if self.teacher else "neither is"
+            raise ValueError("name the teacher: a tuned model with --teacher, or a server with "
+                             f"--teacher-url; {found} given")
+        at_least(self, budget_requests=1, budget_tokens=1)
+        for name in ("teacher_model", "budget_requests", "budget_tokens"):
+            if self.teacher and getattr(self, name):
+                raise ValueError(f"--{name.replace('_', '-')} is for a server, and the teacher is "
+                                 "a model; leave it out")
+
+
+@contextmanager
+def chosen(teacher="", url="", model="", budget_requests=None, budget_tokens=None, folder=None,
+           temperature=0.0, seed=0):
+    """Open the teacher of a command's TeacherFlags: of_model(teacher) or of_server(url, model).
+
+    Its answers are kept in a folder, so that a command that is given again asks for none twice.
+    `name` of the teacher says which one it is. temperature, seed: of a model of ours; a server
+    keeps its own.
+    """
+    if url:
+        server = of_server(url, model, cache=folder, budget_requests=budget_requests,
+                           budget_tokens=budget_tokens)
+        with server:
+            try:
+                yield server
+            finally:
+                tqdm.write(f"teacher: {server.describe()}", file=sys.stderr)
+    else:
+        with KeptTeacher(of_model(teacher, temperature, seed), folder) as kept:
+            yield kept
 
 
 def scripted(answers):
@@ -85,7 +135,8 @@ def of_model(path="", temperature=0.0, seed=0, max_new_tokens=200, device="auto"
 
     The answer depends on the question and the seed alone, not on what was asked before. It ends
     after max_new_tokens, or where the model's context is full. ValueError for a question that
-    leaves no room in the context.
+    leaves no room in the context: minisft.generate.NoRoom. `name` of the teacher holds a digest of
+    its weights, and temperature and seed where an answer depends on them.
     """
     config = ChatConfig(max_new_tokens=max_new_tokens, temperature=temperature)
     model, tokenizer = open_chosen(path)
@@ -97,7 +148,64 @@ def of_model(path="", temperature=0.0, seed=0, max_new_tokens=200, device="auto"
         pieces = answer_stream(model, tokenizer, question, config, generator)
         return "".join(piece for piece in pieces if piece is not None)
 
+    drawn = f", temperature {temperature}, seed {seed}" if temperature else ""
+    teacher.name = f"{path} (weights {digest_of(model)}{drawn})".strip()
     return teacher
+
+
+def digest_of(model):
+    """A short name of exactly these weights, those of a method that was added among them."""
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        numbers = parameter.detach().cpu().contiguous().flatten()
+        digest.update(numbers.view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+class KeptTeacher:
+    """A teacher with a `name`, each of its answers kept in a folder and given again from there.
+
+    It has to answer the same question in the same way, as `of_model` does. Use it in a `with`
+    block, or `close` it, so that other processes can use the folder.
+    """
+
+    def __init__(self, teacher, folder):
+        self._teacher, self._answers, self.name = teacher, Answers(folder), teacher.name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        self._answers.close()
+
+    def __call__(self, prompt):
+        id = hashlib.sha256(f"{self.name}\n{prompt}".encode()).hexdigest()
+        row = self._answers.get(id)
+        if row is None:
+            with held_interrupts():
+                row = {"model": self.name, "prompt": prompt, "answer": self._teacher(prompt)}
+                self._answers.add(id, row)
+        return row["answer"]
+
+
+@contextmanager
+def held_interrupts():
+    """Ctrl-C takes effect at the end of the block, when its answer is kept; a second one at once.
+
+    Only in the main thread, as others do not get Ctrl-C.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    holding = hold_interrupts() if is_main else nullcontext([])
+    pressed = []
+    try:
+        with holding as pressed:
+            yield
+    finally:
+        if pressed:
+            raise KeyboardInterrupt from None
 
 
 def seed_of(seed, prompt):
@@ -156,6 +264,7 @@ class ServerTeacher:
         self._sleep, self._rng = sleep, rng
         self.requests = self.tokens = self.estimated = 0  # estimated: how many of the tokens are
         self.from_cache = self.empty = self.cut = 0
+        self.name = settings["model"]
 
     def __enter__(self):
         return self
@@ -215,21 +324,14 @@ class ServerTeacher:
         """The row of a new answer, by one request; it is kept before Ctrl-C can take effect."""
         most = estimated_tokens(prompt) + self._settings["max_tokens"]
         self._check_budget(most)
-        is_main = threading.current_thread() is threading.main_thread()
-        holding = hold_interrupts() if is_main else nullcontext([])  # others do not get Ctrl-C
-        pressed = []
-        try:
-            with holding as pressed:
-                self.requests += 1
-                answer = self._ask(body, most)
-                tokens = self._count(answer, prompt)
-                row = {"model": self._settings["model"], "prompt": prompt, "answer": answer.text,
-                       "tokens": tokens, "cut": answer.cut}
-                self._answers.add(id, row)
-                return row
-        finally:
-            if pressed:
-                raise KeyboardInterrupt from None
+        with held_interrupts():
+            self.requests += 1
+            answer = self._ask(body, most)
+            tokens = self._count(answer, prompt)
+            row = {"model": self._settings["model"], "prompt": prompt, "answer": answer.text,
+                   "tokens": tokens, "cut": answer.cut}
+            self._answers.add(id, row)
+            return row
 
     def _ask(self, body, most):
         """The Answer; one that may have been made and did not arrive counts in full."""

@@ -83,7 +83,7 @@ def _judge_conversation(turns):
 
 
 def _meaning(skill, slots):
-    """Skill and slots, with sentences and summands in a fixed order, whatever the wording."""
+    """Skill and slots; sentences, summands and numbers to sort in a fixed order."""
     if {"a", "b"} <= slots.keys():
         a, b = sorted((slots["a"], slots["b"]))
         slots = slots | {"a": a, "b": b}
@@ -99,6 +99,8 @@ def _content(slot, text):
         return read_statement(text) or text
     if slot == "question":
         return read_question(text) or text
+    if slot == "numbers":
+        return tuple(sorted(text.split(", ")))
     return text
 
 

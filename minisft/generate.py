@@ -19,6 +19,10 @@ from minisft.cache import KVCache
 from minisft.checks import check_types
 
 
+class NoRoom(ValueError):
+    """A prompt fills the model's context and leaves no room for an answer."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """temperature: 0 is greedy decoding; top_k: 0 keeps all tokens; top_p: 1 keeps all tokens."""
@@ -144,14 +148,14 @@ def generate_steps(model, prompts, max_new_tokens, stop=(), sampling=Sampling(),
 
 
 def check_lengths(lengths, block_size):
-    """ValueError unless every prompt has a token and leaves room for one more."""
+    """ValueError unless every prompt has a token; NoRoom unless it leaves room for one more."""
     if min(lengths) == 0:
-        wrong = 0
+        wrong, kind = 0, ValueError
     elif max(lengths) >= block_size:
-        wrong = max(lengths)
+        wrong, kind = max(lengths), NoRoom
     else:
         return
-    raise ValueError(
+    raise kind(
         f"prompts must have 1 to {block_size - 1} tokens so that an answer fits in the model's "
         f"{block_size}; got one of {wrong}")
 

@@ -1,6 +1,8 @@
 """Every figure of the project: one look, one place, made to be projected."""
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import matplotlib
 
@@ -31,6 +33,14 @@ def save(figure, path):
     ipython = sys.modules.get("IPython")
     if ipython and ipython.get_ipython() is not None:
         ipython.display.display(ipython.display.Image(filename=str(path)))
+
+
+def png(draw, *arguments):
+    """The bytes of the file that draw(path, *arguments) writes; draw: a function of this module."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.png"
+        draw(path, *arguments)
+        return path.read_bytes()
 
 
 def running_mean(values, width):
@@ -258,6 +268,25 @@ def probabilities(path, words, before, after, title):
         save(figure, path)
 
 
+def funnel(path, left, title):
+    """How many are left after each step, from top to bottom: {step: number}."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(9, 0.36 * len(left) + 1.2), layout="constrained")
+        numbers = list(left.values())
+        for i, number in enumerate(numbers):
+            lost = numbers[i - 1] - number if i else 0
+            axes.barh(-i, number, 0.72, color=AFTER)
+            axes.barh(-i, lost, 0.72, left=number, color=BEFORE)
+            text = f"{number:,}" + (f"  (-{lost:,})" if lost else "")
+            axes.annotate(text, (number + lost, -i), xytext=(5, -4), textcoords="offset points",
+                          fontsize=SMALL)
+        axes.set_yticks([-i for i in range(len(left))], [label(step) for step in left])
+        axes.set_ylim(0.4 - len(left), 0.6)
+        axes.set_xlim(0, 1.18 * max(1, *numbers))
+        axes.set(title=title)
+        save(figure, path)
+
+
 def corpus(path, counts, splits, lengths):
     """Rows of each task in each split, as a table of numbers, and how long its conversations are.
 
@@ -315,3 +344,58 @@ def over_training(path, probes):
         shares.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
         figure.tight_layout()
         save(figure, path)
+
+
+def trees(path, families, fates, outcomes):
+    """Families of evolved instructions as trees, and what became of each operation's attempts.
+
+    families: {title: [(round, round of the parent, operation, outcome), ...]}; fates: {operation:
+    {outcome: number}}; outcomes: names, the first of them "kept".
+    """
+    shades = (AFTER, BEFORE, ACCENT, VIOLET, INK, GREEN, "#d9b44a")
+    colors = dict(zip(outcomes, shades, strict=True))
+    rounds = max(step[0] for steps in families.values() for step in steps)
+    widths = (1.6 * (rounds + 1), 5.5)
+    height = max(4, 1.25 * len(families) + 1.5, 0.6 * len(fates) + 2)
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(sum(widths), height),
+                                             width_ratios=widths, layout="constrained")
+        for lane, (title, steps) in enumerate(families.items()):
+            left.text(-0.1, -lane + 0.3, label(title, "_"), fontsize=SMALL, fontweight="bold")
+            left.scatter(0, -lane, color=INK, s=50, zorder=2)
+            for round, before, operation, outcome in steps:
+                is_kept = outcome == outcomes[0]
+                y = -lane if is_kept else -lane - 0.3
+                left.plot([before, round], [-lane, y], color=colors[outcome], linewidth=1.5,
+                          zorder=1)
+                left.scatter(round, y, color=colors[outcome], marker="o" if is_kept else "X", s=50,
+                             zorder=2)
+                left.annotate(label(operation, "_"), (round, y), xytext=(0, 6 if is_kept else -15),
+                              textcoords="offset points", ha="center", fontsize=SMALL - 2)
+        left.set(xlim=(-0.2, rounds + 0.6), ylim=(-len(families) + 0.3, 0.6), xlabel="round",
+                 title="The first families")
+        left.set_xticks(range(rounds + 1))
+        left.yaxis.set_visible(False)
+        left.spines["left"].set_visible(False)
+        _fates(right, fates, colors)
+        figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2,
+                      fontsize=SMALL)
+        save(figure, path)
+
+
+def _fates(axes, fates, colors):
+    """A bar for each operation, its attempts by outcome, in the order of `colors`."""
+    for i, numbers in enumerate(fates.values()):
+        done = 0
+        for outcome, color in colors.items():
+            axes.barh(i, numbers.get(outcome, 0), left=done, color=color,
+                      label=label(outcome, "_") if i == 0 else None)
+            done += numbers.get(outcome, 0)
+        kept = numbers.get(next(iter(colors)), 0)
+        axes.annotate(f"{kept / done:.0%} kept", (done, i), xytext=(4, -4),
+                      textcoords="offset points", fontsize=SMALL)
+    axes.set_yticks(range(len(fates)), [label(operation, "_") for operation in fates])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.25 * axes.get_xlim()[1])
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
+    axes.set(xlabel="attempts", title="What became of the attempts")

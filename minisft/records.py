@@ -59,24 +59,35 @@ def read_records(paths, skip_bad=False):
     is always an error.
     """
     records, bad = [], []
-    for path in paths:
-        before = len(records) + len(bad)
-        for line, row in _rows(Path(path)):
-            source = f"{path}:{line}"
-            try:
-                if isinstance(row, ValueError):
-                    raise row
-                records.append(parse_row(row, source))
-            except ValueError as error:
-                message = f"{source}: {error}"
-                if not skip_bad or isinstance(error, Damaged):
-                    raise ValueError(message) from None
-                bad.append(message)
-        if len(records) + len(bad) == before:
-            raise ValueError(f"{path}: holds no rows; {EXPECTED}, of rows with {FORMATS}")
+    for source, row in read_rows(paths):
+        try:
+            if isinstance(row, ValueError):
+                raise row
+            records.append(parse_row(row, source))
+        except ValueError as error:
+            message = f"{source}: {error}"
+            if not skip_bad:
+                raise ValueError(message) from None
+            bad.append(message)
     if not records:
         raise ValueError(f"none of the {len(bad)} rows could be used; the first: {bad[0]}")
     return records, bad
+
+
+def read_rows(paths):
+    """Yield ("file:line", decoded row) of files in order; a ValueError stands for a bad row.
+
+    Raises ValueError for a file that cannot be read to its end, or that holds no row.
+    """
+    for path in paths:
+        is_empty = True
+        for line, row in _rows(Path(path)):
+            is_empty = False
+            if isinstance(row, Damaged):
+                raise ValueError(f"{path}:{line}: {row}")
+            yield f"{path}:{line}", row
+        if is_empty:
+            raise ValueError(f"{path}: holds no rows; {EXPECTED}, of rows with {FORMATS}")
 
 
 def parse_row(row, source="row"):

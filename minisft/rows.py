@@ -64,12 +64,7 @@ class Parsed:
 
 def parse(row):
     """The Parsed of a decoded row; ValueError says what is wrong and what was expected."""
-    if isinstance(row, list):
-        row = {"messages": row}
-    if not isinstance(row, dict):
-        raise ValueError(f"the row is {kind(row)}, expected an object with {FORMATS}")
-    left = {key: value for key, value in row.items() if value is not None}
-    _refuse_what_is_no_instruction(left)
+    left = _open(row)
     if any(key in left for key in TURNS):
         item = _from_turns(left)
     elif _find(left, QUESTIONS) or (_find(left, ANSWERS) and "input" in left):
@@ -85,6 +80,38 @@ def parse(row):
         item, of_turns = item
         ignored += of_turns
     return Parsed(item, **names, ignored=ignored)
+
+
+def chat_turns(row):
+    """([(role, content, learn), ...], Counter of the keys not used) of the row of a chat log.
+
+    Turns may stand in any order and may be empty, as people's logs have them; a system message of
+    the row itself comes first. ValueError for all else that `parse` refuses.
+    """
+    left = _open(row)
+    if not any(key in left for key in TURNS):
+        raise ValueError(f"the row has no turns; expected one of {', '.join(TURNS)}")
+    ignored = Counter()
+    turns = [_turn(turn, number, ignored) for number, turn in enumerate(_take_turns(left), 1)]
+    for number, (role, content, _) in enumerate(turns, 1):
+        if not isinstance(content, str):
+            raise ValueError(f"message {number}: the {role} content is {kind(content)}, expected "
+                             "text")
+    system = _take_system(left)
+    if system and ("system", system, True) not in turns[:1]:
+        turns.insert(0, ("system", system, True))
+    return turns, ignored + Counter(str(key) for key in left)
+
+
+def _open(row):
+    """What a row holds, as a dict of its own without nulls; a bare list is one of messages."""
+    if isinstance(row, list):
+        row = {"messages": row}
+    if not isinstance(row, dict):
+        raise ValueError(f"the row is {kind(row)}, expected an object with {FORMATS}")
+    left = {key: value for key, value in row.items() if value is not None}
+    _refuse_what_is_no_instruction(left)
+    return left
 
 
 # What is refused by name
@@ -113,10 +140,7 @@ def _refuse_media_and_calls(mapping, where):
 
 def _from_turns(row):
     """(Conversation, Counter of the turns' ignored keys)."""
-    name = _only(row, TURNS)
-    turns, ignored = row.pop(name), Counter()
-    if not isinstance(turns, list):
-        raise ValueError(f"{name} is {kind(turns)}, expected a list of role and content")
+    turns, ignored = _take_turns(row), Counter()
     messages = [_message(turn, number, ignored) for number, turn in enumerate(turns, 1)]
     return _conversation(_take_system(row), messages), ignored
 
@@ -163,8 +187,26 @@ def _from_text(row):
 # Parts
 
 
+def _take_turns(row):
+    """The list of turns of a row, as they are."""
+    name = _only(row, TURNS)
+    turns = row.pop(name)
+    if not isinstance(turns, list):
+        raise ValueError(f"{name} is {kind(turns)}, expected a list of role and content")
+    return turns
+
+
 def _message(turn, number, ignored):
     """The Message of one turn; adds the keys that are not used to `ignored`."""
+    role, content, learn = _turn(turn, number, ignored)
+    try:
+        return Message(role, content, learn)
+    except ValueError as error:
+        raise ValueError(f"message {number}: {error}") from None
+
+
+def _turn(turn, number, ignored):
+    """(role, content, learn) of one turn; content may be anything but a list."""
     where = f"message {number}"
     if not isinstance(turn, dict):
         raise ValueError(f"{where} must be an object with role and content, got {short(turn)}")
@@ -177,10 +219,7 @@ def _message(turn, number, ignored):
     content = _content(left.pop(said), where)
     learn = _learn(left, role, where)
     ignored.update(f"a turn's {key}" for key in left)
-    try:
-        return Message(role, content, learn)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    return role, content, learn
 
 
 def _role(value, where):

@@ -712,6 +712,12 @@ def test_a_leak_in_other_words_is_found(task):
     assert found == [(row, "the same question in other words")]
 
 
+def test_numbers_to_sort_ask_the_same_in_any_order():
+    first, again = (oracle.judge([f"Sort the numbers: {numbers}"])
+                    for numbers in ("3, 1, 2", "2, 3, 1"))
+    assert first.meaning == again.meaning != oracle.judge(["Sort the numbers: 3, 1, 4"]).meaning
+
+
 def test_a_leak_in_the_same_words_is_found():
     train, test = rows_of("train.jsonl"), rows_of("new_passage.jsonl")
     same = copy.deepcopy(test[0])

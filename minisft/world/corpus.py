@@ -87,20 +87,21 @@ class Split:
     turns: tuple = (2, 8)
 
 
+_USUAL = ("plain", "tuned")  # so that only one thing is new in each of these splits
 _ASKED = tuple(name for name in TUNED_TASKS if name not in ("not_said", "outside", "topics"))
 SPLITS = {
     "train": Split(TUNED_TASKS),
-    "new_passage": Split(_TEXTS),
-    "new_item": Split(_KNOWLEDGE, held_out=True),
-    "new_wording": Split(_ASKED, styles=("new",)),
-    "user_wording": Split(_ASKED, styles=("new_short", "new_chinese", "new_mixed", "polite",
-                                          "clipped", "mistyped")),
-    "new_attribute": Split(_ATTRIBUTES, new_attributes=True, held_out=True),
-    "new_composition": Split(("compose",), new_pairs=True),
-    "new_skill": Split(NEW_SKILLS, held_out=None),
-    "conversation": Split(("topics",), turns=(4, 8)),
-    "unanswerable": Split(("not_said", "outside"), outside="new"),
-    "control": Split(CONTROL, held_out=None),
+    "new_passage": Split(_TEXTS, _USUAL),
+    "new_item": Split(_KNOWLEDGE, _USUAL, held_out=True),
+    "new_wording": Split(_ASKED, ("new",)),
+    "user_wording": Split(_ASKED, ("new_short", "new_chinese", "new_mixed", "polite", "clipped",
+                                   "mistyped")),
+    "new_attribute": Split(_ATTRIBUTES, _USUAL, new_attributes=True, held_out=True),
+    "new_composition": Split(("compose",), _USUAL, new_pairs=True),
+    "new_skill": Split(NEW_SKILLS, _USUAL, held_out=None),
+    "conversation": Split(("topics",), _USUAL, turns=(4, 8)),
+    "unanswerable": Split(("not_said", "outside"), _USUAL, outside="new"),
+    "control": Split(CONTROL, _USUAL, held_out=None),
 }
 
 # Rows of each task. A task that has fewer different instructions gives all it has.

@@ -61,7 +61,8 @@ _CONTENT = {
     *ATTRIBUTE_OF, *ATTRIBUTES, *OPPOSITES, *POSSESSIVE,
     *THINGS, *(f"{thing}s" for thing in THINGS),
 }
-_LONG_FORM = {short: long for forms in SHORT_FORMS.values() for short, long in forms.items()}
+_LONG_FORM = {short.lower(): long
+              for forms in SHORT_FORMS.values() for short, long in forms.items()}
 
 
 def _texts():
@@ -166,7 +167,7 @@ def expanded(text):
     """The text with all words for their short forms."""
     def long_form(found):
         word = found[0]
-        return _like(word, _LONG_FORM.get(word) or _LONG_FORM.get(word.lower(), word))
+        return _like(word, _LONG_FORM.get(word.lower(), word))
 
     return re.sub(r"[A-Za-z]+(?:'[a-z]+)?", long_form, text)
 

@@ -162,15 +162,8 @@ def digest_of(model):
     return digest.hexdigest()[:16]
 
 
-class KeptTeacher:
-    """A teacher with a `name`, each of its answers kept in a folder and given again from there.
-
-    It has to answer the same question in the same way, as `of_model` does. Use it in a `with`
-    block, or `close` it, so that other processes can use the folder.
-    """
-
-    def __init__(self, teacher, folder):
-        self._teacher, self._answers, self.name = teacher, Answers(folder), teacher.name
+class _Holder:
+    """Holds the folder of its `_answers`, until it is closed or its `with` block ends."""
 
     def __enter__(self):
         return self
@@ -180,6 +173,17 @@ class KeptTeacher:
 
     def close(self):
         self._answers.close()
+
+
+class KeptTeacher(_Holder):
+    """A teacher with a `name`, each of its answers kept in a folder and given again from there.
+
+    It has to answer the same question in the same way, as `of_model` does. Use it in a `with`
+    block, or `close` it, so that other processes can use the folder.
+    """
+
+    def __init__(self, teacher, folder):
+        self._teacher, self._answers, self.name = teacher, Answers(folder), teacher.name
 
     def __call__(self, prompt):
         id = hashlib.sha256(f"{self.name}\n{prompt}".encode()).hexdigest()
@@ -244,7 +248,7 @@ def of_server(url, model="", key="", cache=None, temperature=None, seed=None, ma
                          sleep, rng or random.Random())
 
 
-class ServerTeacher:
+class ServerTeacher(_Holder):
     """A teacher that asks a server, and neither loses an answer nor pays for one twice.
 
     - What may pass is tried again, TRIES times in all; TeacherError says what stays.
@@ -265,15 +269,6 @@ class ServerTeacher:
         self.requests = self.tokens = self.estimated = 0  # estimated: how many of the tokens are
         self.from_cache = self.empty = self.cut = 0
         self.name = settings["model"]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close()
-
-    def close(self):
-        self._answers.close()
 
     def __call__(self, prompt):
         question = Message("user", prompt)  # which checks the text

@@ -1,8 +1,4 @@
-"""The plainest wordings of each task, three to six of them.
-
-The tokenizer is learnt from conversations in these wordings alone, so that it stays as it is when
-cores.py and wordings.py learn new ones.
-"""
+"""The plainest wordings of each task, three to six of them: whole instructions."""
 
 from minisft.world.language import Template
 

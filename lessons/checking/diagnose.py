@@ -30,6 +30,8 @@ ERRORS = {
     "MemoryError": ("memory", "It asks for far too much memory."),
     "TooMuchPrinted": ("prints", "It prints without end; take the prints out of the loops."),
     "Died": ("died", "It ended the whole process; nothing here may call exit."),
+    "Forbidden": ("forbidden", "It starts or ends a process or changes files, which no exercise "
+                  "needs."),
 }
 
 

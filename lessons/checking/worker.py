@@ -5,8 +5,9 @@
 
 The worker's folder is an empty temporary one, removed afterwards. A worker that hangs, dies, takes
 too much memory or prints too much is stopped with all that it has started, and the code that it ran
-then has an outcome that says so. This stops accidents. It does not stop an attacker, who can read
-and change what the user can.
+then has an outcome that says so. On Linux each job has a copy of the worker, so no job sees what
+another has changed. This stops accidents. It does not stop an attacker, who can read and change
+what the user can.
 """
 
 import json
@@ -19,6 +20,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,8 +34,9 @@ MOST_BYTES = 50_000_000  # of answers to one job
 class Job:
     """Code to try: the exercise's name, the code's text and path, packed cases.
 
-    Afterwards outcomes has one outcome for each case, seconds the time of all, and peak_mb the
-    most memory that its process ever held, None where the system does not tell.
+    Afterwards outcomes has one outcome for each case, seconds the time of all, peak_mb the most
+    memory that its process ever held, None where the system does not tell, and tried what was
+    refused to the code or what it changed in minisft, in words.
     """
 
     exercise: str
@@ -44,6 +47,7 @@ class Job:
     seconds: float = 0.0
     peak_mb: float | None = None
     printed: str = ""
+    tried: list = field(default_factory=list)
 
 
 def run_apart(jobs, seconds=10, megabytes=2048):
@@ -68,14 +72,16 @@ def _run(jobs, folder, seconds, megabytes):
     request, answer, inside = folder / "request.json", folder / "answer.jsonl", folder / "inside"
     inside.mkdir()
     answer.touch()
-    request.write_text(json.dumps({"megabytes": megabytes, "jobs": [
+    cpu_seconds = START + seconds * len(jobs)
+    request.write_text(json.dumps({"limits": [megabytes, cpu_seconds], "jobs": [
         {"exercise": job.exercise, "text": job.text, "path": str(job.path), "cases": job.cases}
         for job in jobs]}), encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-u", str(Path(__file__).resolve()), str(request), str(answer)],
         cwd=inside, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=os.environ | {"PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1",
-                          "PYTHONDONTWRITEBYTECODE": "1"},
+                          "PYTHONDONTWRITEBYTECODE": "1"}
+        | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(inside)),
         start_new_session=os.name != "nt")
     printed = Printed(process.stdout)
     try:
@@ -102,10 +108,11 @@ def _watch(process, answer, jobs, seconds, printed):
                     jobs[number].outcomes.append(found["outcome"])
                 else:  # the job is done
                     jobs[number].seconds, jobs[number].peak_mb = found["seconds"], found["peak_mb"]
-                    jobs[number].printed = printed.take()
+                    jobs[number].printed, jobs[number].tried = printed.take(), found["tried"]
                     number, began = number + 1, time.monotonic()
             if number == len(jobs):
                 return None
+            jobs[number].seconds = time.monotonic() - (began or started)  # for now
             if printed.is_too_much:
                 return stopped("TooMuchPrinted", f"it printed more than {MOST_PRINTED:,} bytes")
             if ended:
@@ -113,7 +120,7 @@ def _watch(process, answer, jobs, seconds, printed):
                 return stopped("Died", "the process that ran it ended "
                                f"(exit status {process.returncode}): {printed.last_line()}")
             if began and time.monotonic() - began > seconds:
-                jobs[number].seconds, jobs[number].printed = seconds, printed.take()
+                jobs[number].printed = printed.take()
                 return stopped("TimeLimit", f"it was still running after {seconds} s; does a loop "
                                             "never end?")
             if not began and time.monotonic() - started > START:
@@ -170,38 +177,36 @@ def stop(process):
 def main(request, answer):
     sys.path[0] = str(ROOT)  # instead of this file's folder
     from lessons.checking.exercise import exercise
-    from lessons.checking.trial import outcomes
+    from lessons.checking.guard import in_a_copy
 
     with open(request, encoding="utf-8") as file:
         asked = json.load(file)
-    limit_memory(asked["megabytes"])
-    worker = os.getpid()
+    exercises = [exercise(job["exercise"]) for job in asked["jobs"]]  # loaded once, for all copies
     with open(answer, "a", encoding="utf-8") as file:
-        def write(line):
-            if os.getpid() != worker:  # a copy of this process that the code has made
-                os._exit(0)
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-
-        write({"ready": True})
-        for job in asked["jobs"]:
-            began = time.perf_counter()
-            for outcome in outcomes(exercise(job["exercise"]), job["text"], job["path"],
-                                    job["cases"]):
-                write({"outcome": outcome})
-            write({"seconds": time.perf_counter() - began, "peak_mb": peak_mb()})
+        file.write(json.dumps({"ready": True}) + "\n")
+        file.flush()
+        for each, job in zip(exercises, asked["jobs"]):
+            in_a_copy(partial(do, each, job, file, asked["limits"]))
     os._exit(0)  # not waiting for threads that the code may have left
 
 
-def limit_memory(megabytes):
-    """Let this process take so much more address space than it has now, where Linux can say it."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
+def do(exercise, job, file, limits):
+    """Do one job, and write its lines into a file."""
+    from lessons.checking.guard import changes, limit, reference
+    from lessons.checking.trial import outcomes
 
-        with open("/proc/self/statm") as file:
-            now = int(file.read().split()[0]) * resource.getpagesize()
-        most = now + megabytes * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    worker, before, began = os.getpid(), reference(), time.perf_counter()
+    limit(*limits)
+
+    def write(line):
+        if os.getpid() != worker:  # a copy of this process that the code has made
+            os._exit(0)
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+
+    for outcome in outcomes(exercise, job["text"], job["path"], job["cases"]):
+        write({"outcome": outcome})
+    write({"seconds": time.perf_counter() - began, "peak_mb": peak_mb(), "tried": changes(before)})
 
 
 def peak_mb():

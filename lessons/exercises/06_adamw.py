@@ -10,7 +10,7 @@ of one parameter in place. `self.state[index]` holds t, m and v of the parameter
 `index` among all of them. A parameter whose `.grad` is None is skipped, and its state stays as it
 is.
 
-Check it: python lessons/check.py 1
+Check it: python lessons/check.py 6
 """
 
 import math

@@ -236,7 +236,7 @@ def imports_for(text, resolve, own, also):
         wanted |= imports_in(ast.parse(statement).body[0])
 
     groups, taken = {0: [], 1: [], 2: []}, {}
-    for name, (module, what) in sorted(wanted.items()):
+    for name, (module, what) in sorted(wanted.items(), key=lambda pair: pair[1][0]):
         if what is None:
             line = f"import {module}" + (f" as {name}" if name != module else "")
             groups[rank(module)].append(line)
@@ -290,7 +290,7 @@ def replace_everywhere(original, new):
     """Put one object in another's place in all of minisft; returns the calls that undo it."""
     undo = []
     for name, module in list(sys.modules.items()):
-        if name.startswith("minisft."):
+        if name.startswith("minisft.") or name == "__main__":  # python -m minisft.train
             for key, value in list(vars(module).items()):
                 if value is original:
                     setattr(module, key, new)

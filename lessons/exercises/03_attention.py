@@ -16,8 +16,8 @@ Check it: python lessons/check.py 3
 
 import math
 
-import torch.nn.functional as F
 import torch
+import torch.nn.functional as F
 
 from minisft.layers import Linear, Module, dropout
 

@@ -17,8 +17,8 @@ Check it: python lessons/check.py 4
 
 import math
 
-import torch.nn.functional as F
 import torch
+import torch.nn.functional as F
 
 
 def sft_loss(model, batch):

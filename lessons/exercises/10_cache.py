@@ -13,8 +13,8 @@ the capacity is refused with ValueError.
 Check it: python lessons/check.py 10
 """
 
-import torch.nn.functional as F
 import torch
+import torch.nn.functional as F
 
 
 class KVCache:

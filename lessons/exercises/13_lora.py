@@ -13,8 +13,8 @@ does the same. It changes nothing.
 Check it: python lessons/check.py 13
 """
 
-import torch.nn.functional as F
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from minisft.layers import dropout

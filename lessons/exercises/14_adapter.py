@@ -15,8 +15,8 @@ Check it: python lessons/check.py 14
 
 import math
 
-import torch.nn.functional as F
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 

@@ -19,8 +19,8 @@ Check it: python lessons/check.py 15
 
 from dataclasses import replace
 
-import torch.nn.functional as F
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from minisft.model import GPT

@@ -10,6 +10,7 @@ another has changed. This stops accidents. It does not stop an attacker, who can
 what the user can.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -176,12 +177,14 @@ def stop(process):
 
 def main(request, answer):
     sys.path[0] = str(ROOT)  # instead of this file's folder
-    from lessons.checking.exercise import exercise
+    from lessons.checking.exercise import exercise, split_target
     from lessons.checking.guard import in_a_copy
 
     with open(request, encoding="utf-8") as file:
         asked = json.load(file)
-    exercises = [exercise(job["exercise"]) for job in asked["jobs"]]  # loaded once, for all copies
+    exercises = [exercise(job["exercise"]) for job in asked["jobs"]]
+    for target in (target for each in exercises for target in each.targets):
+        importlib.import_module(split_target(target)[0])  # once, for all copies
     with open(answer, "a", encoding="utf-8") as file:
         file.write(json.dumps({"ready": True}) + "\n")
         file.flush()

@@ -13,6 +13,7 @@ from lessons.grading.results import FAILED, MISSING, NOT_GRADED, PASSED, STOPPED
 from minisft.screen import visible
 
 MOST_PAIRS = 20
+FIRST = 12  # of the known mistakes, which are on one screen
 MARKS = {PASSED: "✓", TO_DO: "…", MISSING: "", NOT_GRADED: "!", FAILED: "?"}
 
 STYLE = """
@@ -122,13 +123,15 @@ def map_cell(result, codes, frequent, students):
 def mistake_table(mistakes, students):
     if not mistakes:
         return ""
-    rows = "".join(
-        f"<tr><td>{code}</td><td>{text(each.name)}</td><td>{text(mistake.name)}</td>"
-        f"<td>{text(mistake.hint)}</td><td class='number'>{number} of {students}</td></tr>"
-        for code, each, mistake, number in mistakes)
+    rows = [f"<tr><td>{code}</td><td>{text(each.name)}</td><td>{text(mistake.name)}</td>"
+            f"<td>{text(mistake.hint)}</td><td class='number'>{number} of {students}</td></tr>"
+            for code, each, mistake, number in mistakes]
+    head = """<table class="list"><thead><tr><th></th><th>exercise</th><th>mistake</th><th>what the
+learner was told</th><th>students</th></tr></thead><tbody>"""
+    rest = f"""<details><summary>{len(rows) - FIRST} rarer ones</summary>
+{head}{"".join(rows[FIRST:])}</tbody></table></details>""" if len(rows) > FIRST else ""
     return f"""<h2>Known mistakes, from the most frequent on</h2>
-<table class="list"><thead><tr><th></th><th>exercise</th><th>mistake</th><th>what the learner was
-told</th><th>students</th></tr></thead><tbody>{rows}</tbody></table>"""
+{head}{"".join(rows[:FIRST])}</tbody></table>{rest}"""
 
 
 def trouble_table(table, submissions, people):

@@ -20,6 +20,7 @@ import ast
 import io
 import tokenize
 from collections import Counter
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -90,26 +91,31 @@ def runs(exercise, text):
 
 
 def own_tokens(text, stub):
-    """The tokens of what a text holds and its stub does not, names of the learner's made alike."""
-    tree = ast.parse(text)
-    own = own_statements(tree.body, ast.parse(stub).body)
-    alike = Alike(chosen_names(tree))
-    printed = "\n".join(ast.unparse(ast.fix_missing_locations(alike.visit(node))) for node in own)
+    """The tokens of what a text holds and its stub does not, names that can be chosen made alike.
+
+    They are made alike before the stub is taken out, so that to rename them in all of the file
+    does not make the stub's text one's own.
+    """
+    tree, stub = ast.parse(text), ast.parse(stub)
+    alike = Alike(chosen_names(tree) | chosen_names(stub))
+    own = own_statements(tree.body, stub.body, alike)
+    printed = "\n".join(ast.unparse(ast.fix_missing_locations(node)) for node in own)
     tokens = tokenize.generate_tokens(io.StringIO(printed).readline)
     return [token.string for token in tokens if token.type not in LAYOUT]
 
 
-def own_statements(body, stub):
+def own_statements(body, stub, alike):
     """Statements that are not in the stub; of its functions and classes, those within them."""
-    handed_out = {ast.dump(node) for node in stub}
     blocks = {node.name: node for node in stub if hasattr(node, "name")}
+    handed_out = {ast.dump(alike.visit(deepcopy(node))) for node in stub}
     own = []
     for node in body:
         block = blocks.get(getattr(node, "name", None))
         if type(block) is type(node):
-            own += own_statements(node.body, block.body)
-        elif ast.dump(node) not in handed_out and not is_aside(node):
-            own.append(node)
+            own += own_statements(node.body, block.body, alike)
+        elif not is_aside(node):
+            node = alike.visit(node)
+            own += [node] * (ast.dump(node) not in handed_out)
     return own
 
 

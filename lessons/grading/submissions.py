@@ -3,6 +3,7 @@
     submissions/alice/06_adamw.py        a folder, files anywhere below it, .zip files among them
     submissions/bob.zip                  the same, packed
     submissions/carol_06_adamw.py        a file; carol may have handed in others
+    lessons/mine/06_adamw.py             files without a name are one student's, named mine
 
 A file belongs to the exercise that its name names, whatever number stands in front and whatever a
 browser has added: 6_adamw.py, "adamw (1).py". Any other name counts if the file defines what one
@@ -62,12 +63,19 @@ def is_hidden(path):
 
 
 def student_of(path, exercises):
-    """Whose a folder or file is, by its name: bob of bob_06_adamw.py."""
+    """Whose a folder or file is, by its name: bob of bob_06_adamw.py.
+
+    Of a file that names an exercise and nobody, the folder in which it lies.
+    """
     if path.is_dir():
         return path.name
-    names = "|".join(re.escape(each.name) for each in exercises)
-    match = re.fullmatch(rf"(.+?)[ _-]+(\d+[ _-]*)?({names})", plain(path.name), re.IGNORECASE)
-    return match[1] if match else path.stem
+    name, names = plain(path.name), "|".join(re.escape(each.name) for each in exercises)
+    for pattern in (rf"(.+?)[ _-]+\d+[ _-]*({names})", rf"(.*[^\d _-].*?)[ _-]+({names})"):
+        if match := re.fullmatch(pattern, name, re.IGNORECASE):
+            return match[1]
+    if re.fullmatch(rf"(\d+[ _-]*)?({names})", name, re.IGNORECASE):
+        return path.resolve().parent.name
+    return path.stem
 
 
 def plain(name):
@@ -150,7 +158,7 @@ def exercise_of(name, text, exercises):
     """The exercise that a file belongs to, or None."""
     stem = plain(name).lower()
     for each in exercises:
-        if re.fullmatch(rf"(.+[ _-])?(\d+[ _-]*)?{re.escape(each.name)}", stem):
+        if re.fullmatch(rf"((.+[ _-])?\d+[ _-]*)?{re.escape(each.name)}", stem):
             return each
     defined = top_names(text)
     fitting = [each for each in exercises if {

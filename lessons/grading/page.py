@@ -24,7 +24,8 @@ p { max-width: 60rem; margin: .4rem 0; }
 table { border-collapse: collapse; margin: .6rem 0; }
 th, td { text-align: left; padding: .2rem .6rem; vertical-align: top; }
 .list td, .list th { border-bottom: 1px solid #bbb; }
-.list td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.list td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.list td.who { white-space: nowrap; }
 .map th, .map td { text-align: center; padding: 0; border: 1px solid #fff; height: 1.6rem; }
 .map td { width: 2.6rem; min-width: 2.6rem; font-weight: 600; }
 .map thead th span { writing-mode: vertical-rl; transform: rotate(180deg); padding: .3rem 0;
@@ -143,7 +144,7 @@ def trouble_table(table, submissions, people):
              for submission in submissions for note in submission.notes]
     if not rows:
         return ""
-    cells = "".join(f"<tr><td>{who(student, people)}</td><td>{text(name)}</td>"
+    cells = "".join(f"<tr><td class='who'>{who(student, people)}</td><td>{text(name)}</td>"
                     f"<td>{what}</td></tr>" for student, name, what in rows)
     return f"""<h2>Stopped, refused or not used</h2>
 <table class="list"><thead><tr><th>student</th><th>exercise</th><th>what</th></tr></thead>
@@ -156,22 +157,24 @@ def similarity_table(pairs, people):
                     key=lambda pair: (-pair.rest, -pair.runs))
     nothing = sum(pair.similarity >= 0.8 and pair.rest is None for pair in pairs)
     rows = "".join(
-        f"<tr><td>{text(pair.exercise)}</td><td>{who(pair.students[0], people)}</td>"
-        f"<td>{who(pair.students[1], people)}</td>"
+        f"<tr><td>{text(pair.exercise)}</td><td class='who'>{who(pair.students[0], people)}</td>"
+        f"<td class='who'>{who(pair.students[1], people)}</td>"
         + "".join(f"<td class='number'>{value:.0%}</td>" for value in
                   (pair.similarity, *pair.to_ours, pair.rest))
         + f"<td class='number'>{pair.runs}</td></tr>" for pair in chosen[:MOST_PAIRS])
     shown = f"""<table class="list"><thead><tr><th>exercise</th><th>student</th><th>other</th>
-<th>alike</th><th>first to ours</th><th>other to ours</th><th>the rest alike</th><th>runs in it</th>
-</tr></thead><tbody>{rows}</tbody></table>""" if chosen else "<p>No pair is worth a look.</p>"
+<th>alike</th><th>student to ours</th><th>other to ours</th><th>the rest alike</th>
+<th>runs in the rest</th></tr></thead><tbody>{rows}</tbody></table>"""
+    if not chosen:
+        shown = "<p>No pair is worth a look.</p>"
     more = len(chosen) - MOST_PAIRS
     return f"""<h2>Submissions that are alike</h2>
 <p>Measured on what the learner wrote: the stub's text, names, comments and layout do not count.
 A short exercise can be written in few ways, so being alike means nothing by itself. What tells is
-<b>the rest</b>: what is left without all that also stands in our solution or its variants, or in
-more than half of the class. {nothing} pairs are at least 80% alike and have next to no rest:
-<b>that says nothing</b>. A high value here is a reason to look at both texts and to ask, not a
-proof.</p>
+<b>the rest</b>: what is left without all that also stands in our solution, its variants and its
+known mistakes, or in more than half of the class. {nothing} pairs are at least 80% alike and have
+next to no rest: <b>that says nothing</b>. A high value below is a reason to look at both texts and
+to ask, not a proof.</p>
 {shown}{f"<p>{more} more pairs are in similarity.csv.</p>" if more > 0 else ""}"""
 
 

@@ -4,8 +4,8 @@
     tokens       of the statements as Python prints them; names that the learner chose are all one
     runs         every K tokens in a row, counted
     similarity   2 |A and B| / (|A| + |B|)         (Dice's coefficient, of counted runs)
-    the rest     the same, without the runs that are also in our solution or its variants, or in
-                 the submissions of more than half of the class
+    the rest     the same, without the runs that are also in our solution, its variants and known
+                 mistakes, or in the submissions of more than half of the class
 
 A short exercise can be written in few ways, so two who have never met may be wholly alike. So the
 rest is what tells, and where it is short even that says nothing: to change one token changes K
@@ -34,8 +34,8 @@ LAYOUT = {tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, token
 class Pair:
     """Two students in one exercise. rest: None where too little is left to say anything.
 
-    to_ours: of the two, the similarity to our solution or that of its variants that is nearest;
-    runs: how many are left of the shorter one.
+    to_ours: of each of the two, the similarity to the nearest of our texts; runs: how many are left
+    of the shorter one.
     """
 
     exercise: str
@@ -55,10 +55,11 @@ def compare(exercise, texts):
 
     texts: {student: text}.
     """
-    ours = [runs(exercise, exercise.solution),
-            *(runs(exercise, exercise.variant(each.name)) for each in exercise.variants)]
-    theirs = {student: found for student, text in texts.items()
-              if (found := runs(exercise, text))}
+    stub = exercise.stub
+    ours = [runs(text, stub) for text in (
+        exercise.solution, *(exercise.variant(each.name) for each in exercise.variants),
+        *map(exercise.mistaken, exercise.mistakes))]
+    theirs = {student: found for student, text in texts.items() if (found := runs(text, stub))}
     seen = Counter(run for found in theirs.values() for run in found)
     common = {run for run, number in seen.items() if number > max(2, len(theirs) / 2)}
     common.update(*ours)
@@ -81,10 +82,10 @@ def dice(a, b):
     return 2 * (a & b).total() / total if total else 0.0
 
 
-def runs(exercise, text):
+def runs(text, stub):
     """A Counter of the runs of tokens in the learner's own part of a text; empty if it has none."""
     try:
-        tokens = own_tokens(text, exercise.stub)
+        tokens = own_tokens(text, stub)
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
         return Counter()
     return Counter(tuple(tokens[i:i + K]) for i in range(max(len(tokens) - K + 1, bool(tokens))))

@@ -198,7 +198,7 @@ BAD = {
 def test_code_that_hangs_dies_prints_or_spoils_is_named_and_what_follows_is_checked():
     solution = exercise("clip").solution
     texts = [each for text, _ in BAD.values() for each in (text, solution)]
-    verdicts, jobs = apart("clip", *texts, seconds=10)
+    verdicts, jobs = apart("clip", *texts, seconds=5)
     for i, (what, (_, hint)) in enumerate(BAD.items()):
         assert verdicts[2 * i].status == "failed", what
         assert not hint or verdicts[2 * i].hint == hint, (what, verdicts[2 * i])

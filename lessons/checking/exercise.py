@@ -303,15 +303,16 @@ def replace_everywhere(original, new):
 
 
 @contextmanager
-def use_mine(names, folder=MINE):
+def use_mine(names, folder=None):
     """Within this block minisft uses the learner's own code for these exercises.
 
-    names: "lora,adamw", or "" for none. ValueError for a file that is not there.
+    names: "lora,adamw"; folder: lessons/mine, or another one. ValueError for a file that is not
+    there.
     """
     with ExitStack() as stack:
         for name in filter(None, names.split(",")):
             chosen = exercise(name.strip())
-            path = Path(folder) / chosen.file
+            path = Path(folder or MINE) / chosen.file
             if not path.is_file():
                 raise ValueError(f"{path} is not there; start it with: python lessons/check.py "
                                  f"{chosen.number}")

@@ -225,6 +225,8 @@ MUTANTS = [Mutant(*row) for row in (
      "  # sum in float32 at least\n", "", "loss"),
     ("loss.py", ", mask=batch.mask)", ")", "batching"),
     ("loss.py", "(batch.ids, batch.positions)", "(batch.ids)", "batching"),
+    ("train.py", "with own_code(config.use_mine):", "with nullcontext():", "train_command",
+     "use_mine"),
     ("loop.py", "        model.train()\n", "", "loop"),
     ("loop.py", "(loss_sum / max(1, targets))", "(loss_sum / len(micro_batches))", "loop"),
     ("loop.py", "        optimizer.zero_grad()\n\n", "\n", "loop"),

@@ -133,12 +133,14 @@ def symptom(case, expected, outcome):
     """(id, one sentence) of what the wrong values look like; ("", "") if like nothing known."""
     if "error" in outcome:
         return ERRORS.get(outcome["error"], ("exception", "It raises an exception."))
+    if outcome["changed"]:
+        names = ", ".join(outcome["changed"])
+        return "changes inputs", f"It changes its input {names}; work on a copy."
     for name, a in expected["values"].items():
         b = outcome["values"].get(name)
         if difference(a, b):
             return value_symptom(case, a, b, name)
-    names = ", ".join(outcome["changed"])
-    return "changes inputs", f"It changes its input {names}; work on a copy."
+    return "", ""
 
 
 def value_symptom(case, expected, got, name):

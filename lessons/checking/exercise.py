@@ -20,7 +20,7 @@ import types
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -149,8 +149,7 @@ def written(exercise, bodies):
 
     blocks, solution, resolve = [], [], {}
     for (module, top), targets in tops.items():
-        source = source_of(module)
-        tree = ast.parse(source)
+        source, tree = source_of(module)
         resolve = importable(module, tree) | resolve
         chosen = {target: bodies[target] for target in targets if target in bodies}
         blocks.append(cut(source, tree, top, chosen))
@@ -162,9 +161,11 @@ def written(exercise, bodies):
     return "\n\n\n".join([f'"""{doc}"""\n\n{head}', *blocks]) + "\n"
 
 
+@cache
 def source_of(module):
-    """The text of a module's file, wherever it lies."""
-    return Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
+    """(text, tree) of a module's file, wherever it lies."""
+    text = Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
+    return text, ast.parse(text)
 
 
 def cut(source, tree, top, bodies):
@@ -302,15 +303,16 @@ def replace_everywhere(original, new):
 
 
 @contextmanager
-def use_mine(names, folder=MINE):
+def use_mine(names, folder=None):
     """Within this block minisft uses the learner's own code for these exercises.
 
-    names: "lora,adamw", or "" for none. ValueError for a file that is not there.
+    names: "lora,adamw"; folder: lessons/mine, or another one. ValueError for a file that is not
+    there.
     """
     with ExitStack() as stack:
         for name in filter(None, names.split(",")):
             chosen = exercise(name.strip())
-            path = Path(folder) / chosen.file
+            path = Path(folder or MINE) / chosen.file
             if not path.is_file():
                 raise ValueError(f"{path} is not there; start it with: python lessons/check.py "
                                  f"{chosen.number}")

@@ -4,7 +4,7 @@ Everything is drawn from a random.Random, in float64. The numbers are chosen to 
 wrong: no bias is zero, no scale is one, and no two sizes that could be confused are equal.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 
@@ -46,6 +46,7 @@ def _made_once(seed, sizes):
     return model, weights
 
 
+@cache
 def tiny_tokenizer():
     """Bytes and a few merges, some of which would cross the border between two texts."""
     merges = [b" t", b"he", b" the", b"in", b" c", b"at", b" cat", b": ", b"ab", b"abc", b". ",

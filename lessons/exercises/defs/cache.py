@@ -41,6 +41,9 @@ def run(code, seed, ids, chunks, prefix, first, spare):
     initial = PrefixCache([tuple(layer) for layer in prefix], first) if prefix else None
     capacity = ids.shape[1] + spare + (initial.length if prefix else 0)
     cache = code.KVCache(model.config, len(ids), capacity, dtype=torch.float64, initial=initial)
+    for buffers in cache._entries:
+        for buffer in buffers:
+            buffer[:, :, cache.length:] = 0  # or what is read without being written would be luck
     logits, states = [], []
     with torch.no_grad():
         for part in ids.split(chunks, dim=1):

@@ -140,7 +140,7 @@ EXERCISE = Exercise(
         Mistake("substring", "The longest common substring is taken; other words may stand in "
                 "between.",
                 (BEST, "row.append((before[j] + 1) * (token == other))\n"
-                       "                    best = max(best, row[-1])"),
+                       "                best = max(best, row[-1])"),
                 ("before = [0] * (len(b) + 1)", "best, before = 0, [0] * (len(b) + 1)"),
                 ("return before[-1]", "return best"), of=TABLE),
         Mistake("any order", "Words that both have are counted in any order; a subsequence keeps "
@@ -151,12 +151,11 @@ EXERCISE = Exercise(
         Mistake("greedy", "Each word is matched with the next equal one, come what may; a better "
                 "match may need to leave it out.",
                 (BEST, "row.append(0)"),
-                ("return before[-1]", """
-                place, number = 0, 0
-                for token in a:
-                    if token in b[place:]:
-                        place, number = b.index(token, place) + 1, number + 1
-                return number"""), of=TABLE),
+                ("return before[-1]", """place, number = 0, 0
+        for token in a:
+            if token in b[place:]:
+                place, number = b.index(token, place) + 1, number + 1
+        return number"""), of=TABLE),
         Mistake("equal tokens counted twice", "A token of one list is matched with two of the "
                 "other: with L[i-1][j] + 1 or L[i][j-1] + 1 instead of L[i-1][j-1] + 1.",
                 (BEST, "row.append(max(row[j], before[j + 1] + (token == other)))"), of=TABLE),

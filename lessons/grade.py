@@ -120,7 +120,7 @@ def cause_of(verdict):
 
 
 def not_graded(student, name, error):
-    """The Result where the grader itself has failed; it is tried again the next time."""
+    """The Result where the grader itself has failed; it is of nothing, so it is tried again."""
     return Result(student, name, 0, NOT_GRADED,
                   cause=f"the grader failed: {type(error).__name__}: {error}")
 
@@ -191,9 +191,8 @@ def graded_now(submissions, kept, keys, rules, jobs, folder):
           tqdm(results, total=sum(map(len, waiting.values())), unit=" checks") as bar):
         for result in bar:
             found[result.student, result.exercise] = result
-            if result.status != NOT_GRADED:
-                file.write(as_line(result))
-                file.flush()
+            file.write(as_line(result))
+            file.flush()
     return found
 
 

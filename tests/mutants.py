@@ -34,7 +34,8 @@ LONGEST = 60  # seconds; a mutant that takes longer never ends, which is noticed
 
 
 class Mutant(NamedTuple):
-    """file: below minisft/; old: text that stands in it once; new: what takes its place.
+    """file: below minisft/, or from there; old: text that stands in it once; new: what takes its
+    place.
 
     tests: "a b" for tests/test_a.py and tests/test_b.py; only: pytest's -k; equivalent: why no test
     can notice.
@@ -531,6 +532,39 @@ MUTANTS = [Mutant(*row) for row in (
     ("build.py", " and not out.exists():", ":", "self_instruct", "gives_nothing"),
     ("build.py", "if rows or any(beside.values()) and", "if rows or", "dialogue",
      "nothing_is_kept"),
+
+    # A class is graded: nothing is refused too late, nobody's text is obeyed, no copy hides.
+    ("../lessons/checking/guard.py", "if event in PROCESSES:", "if not event:", "grade", "refused"),
+    ("../lessons/checking/guard.py", "    path = os.path.realpath(path)\n", "", "grade", "refused"),
+    ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", 'arguments[1] == "w"', "grade",
+     "refused"),
+    ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", "True", "grade", "allowed"),
+    ("../lessons/grading/similarity.py", 'return "v" if name in self.names else name',
+     "return name", "grade", "other_names"),
+    ("../lessons/grading/similarity.py", "alike.visit(deepcopy(node))", "node", "grade",
+     "other_names or own_text"),
+    ("../lessons/grading/similarity.py", "own += [node] * (ast.dump(node) not in handed_out)",
+     "own.append(node)", "grade", "own_text"),
+    ("../lessons/grading/similarity.py", "    common.update(*ours)\n", "", "grade", "no_rest"),
+    ("../lessons/grading/similarity.py", "if number > max(2, len(theirs) / 2)", "if number > 1",
+     "grade", "more_than_half"),
+    ("../lessons/grading/similarity.py", "if number > max(2, len(theirs) / 2)", "if not number",
+     "grade", "more_than_half"),
+    ("../lessons/grading/similarity.py", "2 * (a & b).total()", "2 * len(a & b)", "grade", "dice"),
+    ("../lessons/grading/results.py", '("=", "+", "-", "@")', '("=", "+", "@")', "grade",
+     "spreadsheet"),
+    ("../lessons/grading/results.py", "        except ValueError:\n            continue\n",
+     "        except KeyError:\n            continue\n", "grade", "cut_off"),
+    ("../lessons/grading/page.py", "escape(visible(value))", "visible(value)", "grade", "mark_up"),
+    ("../lessons/grading/page.py", "escape(visible(value))", "escape(value)", "grade", "mark_up"),
+    ("../lessons/grade.py", 'f"{rules}\\0{text}".encode()', "text.encode()", "grade",
+     "have_changed"),
+    ("../lessons/grade.py", 'result.of == digest(submission.texts.get(key[1], ""), now)', "result",
+     "grade", "not_changed or tries_again"),
+    ("../lessons/grade.py", " or submissions in out.parents", "", "grade", "among"),
+    ("../lessons/grading/submissions.py", '"utf-8-sig"', '"utf-8"', "grade", "read_alike"),
+    ("../lessons/grading/submissions.py", "used == exercise.file or name != exercise.file",
+     "used == used", "grade", "two_files"),
 )]
 
 

@@ -65,7 +65,8 @@ def graded(tmp_path_factory):
     root = tmp_path_factory.mktemp("class")
     mistake = CLIP.mistakes[0]
     hand_in(root / "in" / "good", {
-        each.name: each.solution for each in (CLIP, ADAMW, SCHEDULE, STILL)} | {
+        "clip": CLIP.solution + "\nimport math\nmath.sqrt = torch.zeros_like = None\n",
+        "adamw": ADAMW.solution, "schedule": SCHEDULE.solution, "still": STILL.solution,
         "rouge": ROUGE.variant(ROUGE.variants[0].name)})
     hand_in(root / "in" / "learning", {
         "clip": CLIP.mistaken(mistake), "adamw": ADAMW.stub, "schedule": "def broken(:\n",
@@ -156,6 +157,12 @@ def test_what_hangs_ends_its_process_or_prints_without_end_is_stopped_and_named(
 def test_what_comes_after_code_that_was_stopped_is_graded_as_if_alone(graded):
     _, rows = graded
     assert rows["stopped", "rouge"]["status"] == "passed"
+
+
+def test_what_the_code_of_one_exercise_spoils_that_of_the_next_does_not_see(graded):
+    _, rows = graded
+    assert "math.sqrt" in ADAMW.solution and "torch.zeros_like" in ADAMW.solution
+    assert rows["good", "adamw"]["status"] == "passed"
 
 
 def test_the_reference_is_as_it_was(graded):
@@ -472,8 +479,8 @@ def test_what_more_than_half_of_the_class_has_written_says_nothing():
 
 
 def test_similarity_is_dices_coefficient_of_counted_runs():
-    a, b = similarity.Counter("aab"), similarity.Counter("abcc")
-    assert similarity.dice(a, b) == 2 * 2 / 7
+    a, b = similarity.Counter("aaab"), similarity.Counter("aabcc")
+    assert similarity.dice(a, b) == 2 * 3 / 9
     assert similarity.dice(similarity.Counter(), similarity.Counter()) == 0
 
 

@@ -534,10 +534,12 @@ MUTANTS = [Mutant(*row) for row in (
      "nothing_is_kept"),
 
     # A class is graded: nothing is refused too late, nobody's text is obeyed, no copy hides.
-    ("../lessons/checking/guard.py", "if event in PROCESSES:", "if not event:", "grade", "refused"),
-    ("../lessons/checking/guard.py", "    path = os.path.realpath(path)\n", "", "grade", "refused"),
+    ("../lessons/checking/guard.py", "if event in PROCESSES:", "if not event:", "grade",
+     "outside_of"),
+    ("../lessons/checking/guard.py", "    path = os.path.realpath(path)\n", "", "grade",
+     "outside_of"),
     ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", 'arguments[1] == "w"', "grade",
-     "refused"),
+     "outside_of"),
     ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", "True", "grade", "allowed"),
     ("../lessons/grading/similarity.py", 'return "v" if name in self.names else name',
      "return name", "grade", "other_names"),

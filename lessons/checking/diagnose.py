@@ -4,13 +4,14 @@
     2. as a known mistake, patched into the reference,
        in every case                                        the hint of that mistake
     3. an exception, too slow, too large                    what, and on which line
-    4. a general symptom of the first wrong value           NaN, shape, sign, factor, shift, ...
+    4. a general symptom of most wrong cases                NaN, shape, sign, factor, shift, ...
     5. none of these                                        the counterexample alone
 
 The counterexample is the smallest case that fails. A hint is only given where the code does the
 same as the mistake in every case, so it names a cause that is there.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from lessons.checking.trial import (
@@ -83,12 +84,10 @@ def diagnose(key, found):
     for outcome in found:
         if outcome.get("error") == "NotImplementedError":
             return Verdict("to do", cause="A body is still to be written.", line=outcome["line"])
-    first = wrong[0]
-    expected, case, outcome = key.expected[first], key.cases[first], found[first]
-    known = recognise(key, found)
-    hint, cause = (known.name, known.hint) if known else symptom(case, expected, outcome)
-    return Verdict("failed", hint, cause, case, *counterexample(expected, outcome),
-                   outcome.get("line"))
+    first, known = wrong[0], recognise(key, found)
+    hint, cause = (known.name, known.hint) if known else common_symptom(key, found, wrong)
+    return Verdict("failed", hint, cause, key.cases[first],
+                   *counterexample(key.expected[first], found[first]), found[first].get("line"))
 
 
 def equal(expected, found):
@@ -118,15 +117,32 @@ def counterexample(expected, outcome):
     """(where, expected, got) of one value that differs."""
     if "error" in outcome:
         return "", None, f"{outcome['error']}: {outcome['message']}"
-    if expected["values"].keys() != outcome["values"].keys():
-        return "", sorted(expected["values"]), sorted(outcome["values"])
-    for name, value in expected["values"].items():
-        if found := difference(value, outcome["values"][name]):
-            return name + found[0], found[1], found[2]
-    return "inputs that are changed", "none", ", ".join(outcome["changed"])
+    name = wrong_value(expected, outcome)
+    if name is None:
+        return "inputs that are changed", "none", ", ".join(outcome["changed"])
+    if name not in outcome["values"]:
+        return name, "a value", "none, because of what comes before it"
+    where, a, b = difference(expected["values"][name], outcome["values"][name])
+    return name + where, a, b
+
+
+def wrong_value(expected, outcome):
+    """The name of the first value that differs, of those that are there if one is; or None."""
+    found = outcome["values"]
+    different = [name for name, value in expected["values"].items()
+                 if name in found and difference(value, found[name])]
+    missing = [name for name in expected["values"] if name not in found]
+    return next(iter(different + missing), None)
 
 
 # General symptoms
+
+
+def common_symptom(key, found, wrong):
+    """The symptom of at least half of the wrong cases, as one case may show it by chance."""
+    seen = [symptom(key.cases[i], key.expected[i], found[i]) for i in wrong]
+    (hint, number), = Counter(hint for hint, _ in seen).most_common(1)
+    return next(each for each in seen if each[0] == hint) if 2 * number >= len(seen) else ("", "")
 
 
 def symptom(case, expected, outcome):
@@ -136,17 +152,18 @@ def symptom(case, expected, outcome):
     if outcome["changed"]:
         names = ", ".join(outcome["changed"])
         return "changes inputs", f"It changes its input {names}; work on a copy."
-    for name, a in expected["values"].items():
-        b = outcome["values"].get(name)
-        if difference(a, b):
-            return value_symptom(case, a, b, name)
-    return "", ""
+    name = wrong_value(expected, outcome)
+    if name not in outcome["values"]:
+        return "", ""
+    return value_symptom(case, expected["values"][name], outcome["values"][name], name)
 
 
 def value_symptom(case, expected, got, name):
     """What one wrong value looks like."""
+    name = name.strip()
     if got is None:
-        return "returns nothing", f"{name} is None; is a return missing?"
+        return "returns nothing", (f"{name} is None; is a result not returned, or a gradient not "
+                                   "computed?")
     if is_tensor(expected) != is_tensor(got):
         return "kind", f"{name} is of another kind than expected."
     if not is_tensor(expected):
@@ -169,9 +186,8 @@ def value_symptom(case, expected, got, name):
             return "copied input", f"{name} is its input {given}, unchanged."
     if same_numbers([-x for x in a], b):
         return "sign", f"{name} has the wrong sign."
-    ratio = constant_ratio(a, b)
-    if ratio is not None:
-        return "factor", f"{name} is {ratio:.4g} times what it must be, everywhere."
+    if has_constant_ratio(a, b):
+        return "factor", f"{name} is what it must be times a constant; a factor is wrong."
     return arrangement(a, b, expected["shape"], name)
 
 
@@ -210,10 +226,7 @@ def same_numbers(a, b):
     return all(close(x, y, scale) for x, y in zip(a, b))
 
 
-def constant_ratio(a, b):
-    """The factor between two lists of numbers, or None if there is no single one."""
-    largest_at = max(range(len(a)), key=lambda i: abs(a[i]))
-    if not a[largest_at]:
-        return None
-    ratio = b[largest_at] / a[largest_at]
-    return ratio if same_numbers([x * ratio for x in a], b) else None
+def has_constant_ratio(a, b):
+    """Whether one factor leads from some numbers to others; with two it would prove nothing."""
+    at = max(range(len(a)), key=lambda i: abs(a[i]))
+    return sum(map(bool, a)) > 2 and same_numbers([x * b[at] / a[at] for x in a], b)

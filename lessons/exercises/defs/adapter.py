@@ -43,6 +43,7 @@ def run(code, W, b, adapter, x):
     started = layer(x)
     started.sum().backward()
     parameters = dict(layer.named_parameters())
+    wide = dict(code.Adapted(Linear(2, 64).double(), 16).named_parameters())
     values = {"shapes of W_d, b_d, W_u, b_u": [list(parameters[name].shape) for name in NAMES],
               "what is trained": sorted(name for name, parameter in parameters.items()
                                         if parameter.requires_grad),
@@ -50,7 +51,10 @@ def run(code, W, b, adapter, x):
                   bool((started - base(x)).abs().max() < 0.01),
               "W_d or W_u gets a gradient at the start": any(
                   parameters[name].grad is not None and bool(parameters[name].grad.any())
-                  for name in ("W_d", "W_u"))}
+                  for name in ("W_d", "W_u")),
+              "W_d, W_u start with a standard deviation of about 1e-3":
+                  [bool(5e-4 < wide[name].std() < 2e-3) for name in ("W_d", "W_u")],
+              "b_d, b_u start at zero": [not bool(wide[name].any()) for name in ("b_d", "b_u")]}
     if values["shapes of W_d, b_d, W_u, b_u"] != [list(given.shape) for given in adapter]:
         return values
     with torch.no_grad():
@@ -71,7 +75,9 @@ def oracle(W, b, adapter, x):
     return {"shapes of W_d, b_d, W_u, b_u": [list(given.shape) for given in adapter],
             "what is trained": ["W_d", "W_u", "b_d", "b_u"],
             "layer(x) at the start is within 0.01 of base(x)": True,
-            "W_d or W_u gets a gradient at the start": True, "layer(x)": out}
+            "W_d or W_u gets a gradient at the start": True,
+            "W_d, W_u start with a standard deviation of about 1e-3": [True, True],
+            "b_d, b_u start at zero": [True, True], "layer(x)": out}
 
 
 NARROW = "narrow = F.gelu(F.linear(z, self.W_d, self.b_d))"

@@ -40,12 +40,15 @@ def run(code, W, b, A, B, alpha, x):
         base.weight.copy_(W)
         base.bias.copy_(b)
     layer = code.LoRALinear(base, LoRAConfig(r=len(A), alpha=alpha))
+    wide = code.LoRALinear(Linear(64, 2).double(), LoRAConfig(r=8)).A.detach() * 64 ** 0.5
     values = {"shapes of A and B": [list(layer.A.shape), list(layer.B.shape)],
               "what is trained": sorted(name for name, parameter in layer.named_parameters()
                                         if parameter.requires_grad),
               "layer(x) at the start": layer(x),
               "A is zero at the start": not bool(layer.A.any()),
-              "B is zero at the start": not bool(layer.B.any())}
+              "B is zero at the start": not bool(layer.B.any()),
+              "A at the start reaches from -1 / sqrt(in) to 1 / sqrt(in)":
+                  bool(0.8 < wide.max() <= 1 and -1 <= wide.min() < -0.8)}
     if values["shapes of A and B"] != [list(A.shape), list(B.shape)]:
         return values
     with torch.no_grad():
@@ -74,6 +77,7 @@ def oracle(W, b, A, B, alpha, x):
     return {"shapes of A and B": [list(A.shape), list(B.shape)], "what is trained": ["A", "B"],
             "layer(x) at the start": F.linear(x, W, b), "A is zero at the start": False,
             "B is zero at the start": True,
+            "A at the start reaches from -1 / sqrt(in) to 1 / sqrt(in)": True,
             "layer(x)": h,
             "layer.A.grad after layer(x).sum().backward()":
                 alpha / r * B.sum(0)[:, None] * sum_x[None],
@@ -142,6 +146,8 @@ EXERCISE = Exercise(
                 "would work too, but it is not LoRA).",
                 (A_LINE, "self.A = nn.Parameter(torch.zeros(config.r, inputs, **like))"),
                 (B_LINE, "self.B = nn.Parameter(torch.ones(out, config.r, **like))")),
+        Mistake("A drawn too large", "A starts uniform in +-1; it starts in +-1 / sqrt(in), so "
+                "that A x is about as large as x.", ("(-bound, bound)", "(-1.0, 1.0)")),
         Mistake("B not zero", "B is not zero at the start, so the layer does not start as its "
                 "base.", (B_LINE, "self.B = nn.Parameter(torch.ones(out, config.r, **like))")),
         Mistake("square layers only", "A has as many columns as the layer has outputs; it reads "

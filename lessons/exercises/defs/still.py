@@ -23,8 +23,8 @@ UNSEEN, KEEP = "minisft.still:unseen", "minisft.still:keep_still"
 
 def cases(rng):
     """Rows at both ends and in the middle; tokens that only prompts hold; two backward passes."""
-    def case(V, C, examples, longest=4):
-        still = sorted(rng.sample(range(V), max(1, V // 2)))
+    def case(V, C, examples, longest=4, ends=False):
+        still = sorted({0, V - 1} if ends else rng.sample(range(V), max(1, V // 2)))
         used = [token for token in range(V) if token not in still]
         texts = []
         for number in range(examples):
@@ -34,7 +34,7 @@ def cases(rng):
         return {"weight": normal(rng, V, C), "examples": texts, "ids": still,
                 "factors": [normal(rng, V, C), normal(rng, V, C), normal(rng, V, C)]}
 
-    return [case(2, 1, 1), case(4, 2, 1), case(5, 3, 3), case(7, 4, 3), case(8, 8, 4)]
+    return [case(2, 1, 1), case(4, 2, 1, ends=True), case(5, 3, 3), case(7, 4, 3), case(8, 8, 4)]
 
 
 def run(code, weight, examples, ids, factors):

@@ -537,7 +537,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("../lessons/checking/guard.py", "if event in PROCESSES:", "if not event:", "grade",
      "outside_of"),
     ("../lessons/checking/guard.py", "    path = os.path.realpath(path)\n", "", "grade",
-     "outside_of"),
+     "outside_of or allowed"),
     ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", 'arguments[1] == "w"', "grade",
      "outside_of"),
     ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", "True", "grade", "allowed"),

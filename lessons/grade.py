@@ -161,10 +161,11 @@ def grade_class(config):
     submissions = read_submissions(config.submissions, exercises)
     folder, now = Path(config.out), rules()
     known = read_results(folder / "results.jsonl")
-    kept = {key: result for submission in submissions for key, result in known.items()
-            if key[0] == submission.student
-            and result.of == digest(submission.texts.get(key[1], ""), now)}
-    write_atomically(folder / "results.jsonl", "".join(map(as_line, kept.values())).encode())
+    write_atomically(folder / "results.jsonl", "".join(map(as_line, known.values())).encode())
+    kept = {(submission.student, name): known[submission.student, name]
+            for submission in submissions for name, text in submission.texts.items()
+            if (submission.student, name) in known
+            and known[submission.student, name].of == digest(text, now)}
 
     keys = {each.name: AnswerKey(each, packed_cases(each, random.Random(0))) for each in exercises}
     results = kept | graded_now(submissions, kept, keys, now, config.jobs, folder)
@@ -210,8 +211,10 @@ def summary(submissions, table, folder):
 
 
 def main(argv=None):
-    config = parse(GradeConfig, argv, "python lessons/grade.py", __doc__,
-                   positional=("submissions",))
+    config = parse(GradeConfig, argv, "python lessons/grade.py",
+                   "Grade the exercises of a class: tables, a page of its mistakes, Gradescope's "
+                   "JSON. A run that was stopped is continued. The limits on what submissions can "
+                   "do stop accidents, not attackers.", positional=("submissions",))
     try:
         with locked(config.out):
             print(summary(*grade_class(config), Path(config.out)))

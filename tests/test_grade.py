@@ -6,8 +6,10 @@ The bad submissions run as they would in a class, in processes of the worker's.
 import ast
 import csv
 import json
+import os
 import zipfile
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
@@ -338,11 +340,25 @@ def test_where_the_grader_itself_fails_the_others_are_graded_and_it_tries_again(
     assert {row["status"] for row in rows if row["exercise"] == "clip"} == {"passed"}
 
 
-def test_results_that_lie_among_the_submissions_are_refused(tmp_path, capsys):
+def test_results_that_lie_among_the_submissions_are_refused(tmp_path, counted, capsys):
     hand_in(tmp_path / "in" / "a", {"clip": CLIP.solution})
     with pytest.raises(SystemExit):
         grade.main([str(tmp_path / "in"), "--out", str(tmp_path / "in" / "grades")])
     assert "name a folder beside them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("copies, groups", [(True, [["clip", "still"]]),
+                                            (False, [["clip"], ["still"]])])
+def test_where_a_process_cannot_be_copied_each_exercise_has_a_fresh_one(copies, groups,
+                                                                       monkeypatch):
+    found = []
+    monkeypatch.setattr(grade, "COPIES", copies)
+    monkeypatch.setattr(grade, "run_apart", lambda jobs, seconds: found.append(
+        [job.exercise for job in jobs]))
+    grade.run({"clip": "", "still": ""}, {
+        "clip": SimpleNamespace(exercise=CLIP, cases=[]),
+        "still": SimpleNamespace(exercise=STILL, cases=[])})
+    assert found == groups
 
 
 # What is handed in
@@ -504,6 +520,7 @@ def test_processes_and_files_outside_of_the_folder_are_refused(event, arguments,
 
 @pytest.mark.parametrize("event, arguments", [
     ("open", ("/elsewhere/x", "r", 0)), ("open", ("notes.txt", "w", 1)), ("open", (1, "w", 1)),
+    ("open", (os.devnull, "w", 1)),
     ("os.remove", ("notes.txt", -1)), ("import", ("x", None, None, None, None))])
 def test_reading_and_files_in_the_folder_are_allowed(event, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -97,8 +97,10 @@ def watch(event, arguments, folder):
 
 
 def is_inside(path, folder):
+    if path == os.devnull:
+        return True
     path = os.path.realpath(path)
-    return path == os.devnull or (path + os.sep).startswith(folder + os.sep)
+    return (path + os.sep).startswith(folder + os.sep)
 
 
 def refuse(what):

@@ -365,6 +365,7 @@ def test_where_a_process_cannot_be_copied_each_exercise_has_a_fresh_one(copies, 
 
 
 def test_folders_zips_and_files_are_read_alike(tmp_path):
+    tmp_path = tmp_path / ".hidden" / "class"
     hand_in(tmp_path / "anna" / "deep" / "mine", {"clip": "a = 1\n"})
     with zipfile.ZipFile(tmp_path / "ben.zip", "w") as archive:
         archive.writestr("mine/" + CLIP.file, "a = 1\r\n")
@@ -405,7 +406,7 @@ def test_what_cannot_be_read_is_noted_with_its_reason(tmp_path):
     notes = {each.student: each.notes for each in read_submissions(tmp_path, [CLIP])}
     assert "not in UTF-8" in notes["anna"][0] and "larger than" in notes["anna"][1]
     assert "ben.zip: it cannot be read" in notes["ben"][0]
-    assert "carol.pdf is no folder" in notes["carol.pdf"][0]
+    assert "carol.pdf: it is no folder" in notes["carol.pdf"][0]
 
 
 def test_of_two_files_for_one_exercise_the_one_with_its_proper_name_counts(tmp_path):

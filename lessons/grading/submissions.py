@@ -39,15 +39,14 @@ def read_submissions(folder, exercises):
                          "a .py file for each student")
     found = {}
     for path in sorted(Path(folder).iterdir()):
-        if is_hidden(path):
+        if is_hidden(Path(path.name)):
             continue
-        if not (path.is_dir() or path.suffix.lower() in (".py", ".zip")):
-            student, files = path.name, []
-            note = f"{path.name} is no folder, .zip or .py file"
+        if path.is_dir() or path.suffix.lower() in (".py", ".zip"):
+            student, files = student_of(path, exercises), files_in(path)
         else:
-            student, files, note = student_of(path, exercises), files_in(path), ""
+            student = path.name
+            files = [(path.name, ValueError("it is no folder, .zip or .py file"))]
         submission = found.setdefault(student, Submission(student))
-        submission.notes += [note] * bool(note)
         for name, content in files:
             take(submission, name, content, exercises)
     if not found:
@@ -58,8 +57,7 @@ def read_submissions(folder, exercises):
 
 def is_hidden(path):
     """Whether a path is made by a system, not by a student."""
-    return any(part.startswith(".") or part in ("__MACOSX", "__pycache__") for part in path.parts
-               if part not in (".", ".."))
+    return any(part.startswith(".") or part in ("__MACOSX", "__pycache__") for part in path.parts)
 
 
 def student_of(path, exercises):

@@ -139,18 +139,20 @@ def check(exercises):
     for job, (each, cases) in zip(jobs, keys):
         verdict = diagnose(AnswerKey(each, cases), job.outcomes)
         note(each.name, status=verdict.status, of=digest(job.text))
-        report(each, verdict, job)
+        report(each, verdict, job, alone=len(jobs) == 1)
         verdicts.append(verdict)
     return verdicts
 
 
-def report(exercise, verdict, job):
-    """Say what came out of a check."""
+def report(exercise, verdict, job, alone):
+    """Say what came out of a check; alone: of this exercise only, which leaves room for more."""
     words = {"passed": "passed", "failed": "not yet", "to do": "to do"}
     print(f"\n== {exercise.number} {exercise.name}: {words[verdict.status]}")
     if verdict.status == "passed":
-        print(f"{len(job.cases)} cases are right, in {job.seconds:.1f} s. Other ways to write it:")
-        for variant in exercise.variants:
+        print(f"{len(job.cases)} cases are right, in {job.seconds:.1f} s.")
+        if alone:
+            print("Other ways to write it:")
+        for variant in exercise.variants if alone else ():
             print(f"\n  {variant.name}. {variant.cost}")
             for target, body in variant.bodies.items():
                 print(f"\n    # {target.split(':')[1]}")

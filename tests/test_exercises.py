@@ -278,6 +278,29 @@ def test_training_with_ones_own_code_gives_the_same_model_and_a_mistake_shows(tm
     assert torch.equal(trained(), reference)
 
 
+@pytest.mark.parametrize("place", range(3))
+def test_other_right_ways_all_together_train_and_answer_as_the_reference(place, tmp_path):
+    from minisft import generate, train
+    from minisft.conversation import Rendered
+    from minisft.peft import PrefixConfig, add_peft
+
+    def answers():
+        torch.manual_seed(0)
+        model = add_peft(GPT(GPTConfig(vocab_size=7, block_size=12, n_layer=2, n_head=2,
+                                       n_embd=8)).double(), PrefixConfig(P=3))
+        records = train.tune(model, [Rendered([1, 2, 3], [0, 1, 1]), Rendered([4, 5], [0, 1])], 4,
+                             method="prefix", pack=True)
+        return [record.loss for record in records], generate.generate(
+            model, [[1], [2, 3, 4]], 4, stop=(6,))
+
+    expected = answers()
+    for each in EXERCISES:
+        (tmp_path / each.file).write_text(each.variant(each.variants[place].name), encoding="utf-8")
+    with use_mine(",".join(ORDER), tmp_path):
+        losses, generated = answers()
+    assert losses == pytest.approx(expected[0], rel=1e-6) and generated == expected[1]
+
+
 def test_an_exercise_that_is_not_there_or_not_started_is_named(tmp_path):
     with pytest.raises(ValueError, match="no exercise 'mine'; there are 1 borders"):
         with use_mine("mine", tmp_path):

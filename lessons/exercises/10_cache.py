@@ -7,8 +7,9 @@ Room for `capacity` entries of each layer is there from the start, in `self._ent
 position of the next token. The two can differ: a prefix may fill slots that take no position.
 
 Write `append`, which writes new keys and values behind those that are there and returns all so far,
-and `advance`, which the model calls once after all layers have appended `tokens` entries. More than
-the capacity is refused with ValueError.
+and `advance`, which the model calls once after all layers have appended `tokens` entries. New ones
+may have a single row, (1, H, T, D), which then serves for all rows of the batch. More than the
+capacity is refused with ValueError.
 
 Check it: python lessons/check.py 10
 """
@@ -48,7 +49,8 @@ class KVCache:
     def append(self, layer, k, v):
         """k, v: (B, H, T, D) -> all so far, (B, H, length+T, D).
 
-        ValueError if the capacity is exceeded.
+        Of a single row, (1, H, T, D), a copy is kept for every row of the batch. ValueError if the
+        capacity is exceeded.
         """
         raise NotImplementedError
 

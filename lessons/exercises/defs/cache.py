@@ -7,8 +7,9 @@ Room for `capacity` entries of each layer is there from the start, in `self._ent
 position of the next token. The two can differ: a prefix may fill slots that take no position.
 
 Write `append`, which writes new keys and values behind those that are there and returns all so far,
-and `advance`, which the model calls once after all layers have appended `tokens` entries. More than
-the capacity is refused with ValueError.
+and `advance`, which the model calls once after all layers have appended `tokens` entries. New ones
+may have a single row, (1, H, T, D), which then serves for all rows of the batch. More than the
+capacity is refused with ValueError.
 """
 
 import torch
@@ -24,26 +25,32 @@ STATE = "(cache.length, cache.position) after each chunk "
 
 def cases(rng):
     """Chunks of several sizes, two layers; a prefix whose length is not its position; no room."""
-    def case(B, chunks, prefix=(), spare=0):
+    def case(B, chunks, prefix=(), spare=0, appended=False):
         return {"seed": rng.getrandbits(30), "chunks": list(chunks),
                 "ids": torch.tensor([[rng.randrange(11) for _ in range(sum(chunks))]
                                      for _ in range(B)]),
                 "prefix": [[normal(rng, 1, 2, prefix[0], 3), normal(rng, 1, 2, prefix[0], 3)]
                            for _ in range(2)] if prefix else [],
-                "first": prefix[1] if prefix else 0, "spare": spare}
+                "first": prefix[1] if prefix else 0, "spare": spare, "appended": appended}
 
     return [case(1, [1, 1]), case(1, [2], spare=-1), case(1, [1, 2]), case(2, [3, 2, 1], spare=3),
-            case(1, [2, 1, 1], prefix=(3, 1)), case(2, [1, 2, 3], prefix=(2, 4), spare=1)]
+            case(1, [2, 1, 1], prefix=(3, 1)), case(2, [1, 2, 3], prefix=(2, 4), spare=1),
+            case(3, [1, 2], prefix=(2, 1), appended=True)]
 
 
-def run(code, seed, ids, chunks, prefix, first, spare):
+def run(code, seed, ids, chunks, prefix, first, spare, appended):
     model = model_of(seed)
     initial = PrefixCache([tuple(layer) for layer in prefix], first) if prefix else None
-    capacity = ids.shape[1] + spare + (initial.length if prefix else 0)
-    cache = code.KVCache(model.config, len(ids), capacity, dtype=torch.float64, initial=initial)
+    P = initial.length if prefix else 0
+    cache = code.KVCache(model.config, len(ids), ids.shape[1] + spare + P, dtype=torch.float64,
+                         initial=None if appended else initial)
     for buffers in cache._entries:
         for buffer in buffers:
             buffer[:, :, cache.length:] = 0  # or what is read without being written would be luck
+    if appended:  # one row for all, as prefix tuning does it
+        for layer, (k, v) in enumerate(prefix):
+            cache.append(layer, k, v)
+        cache.length, cache.position = P, first
     logits, states = [], []
     with torch.no_grad():
         for part in ids.split(chunks, dim=1):
@@ -55,7 +62,7 @@ def run(code, seed, ids, chunks, prefix, first, spare):
     return {LOGITS: logits, STATE: states}
 
 
-def oracle(seed, ids, chunks, prefix, first, spare):
+def oracle(seed, ids, chunks, prefix, first, spare, appended):
     """The whole text at once, without a cache of what was computed."""
     if spare < 0:
         return {LOGITS: "ValueError", STATE: []}
@@ -76,8 +83,9 @@ LENGTH, POSITION = "self.length += tokens", "self.position += tokens"
 EXERCISE = Exercise(
     name="cache", doc=__doc__, targets=(APPEND, ADVANCE), minutes=20, after=("attention",),
     read="minisft/cache.py",
-    call="cache = KVCache(model.config, len(ids), capacity, initial=prefix); model(chunk, "
-         "cache=cache) for one chunk of ids after the other",
+    call="cache = KVCache(model.config, len(ids), capacity, initial=prefix); where appended is "
+         "True, the prefix comes in by cache.append; model(chunk, cache=cache) for one chunk of "
+         "ids after the other",
     cases=cases, run=run, oracle=oracle,
     question="A model has two layers, so append is called twice for each token. When may the "
              "length move?",
@@ -146,6 +154,7 @@ EXERCISE = Exercise(
         Variant("joined anew", "torch.cat copies all that is there for each new token, so a text "
                 "of n tokens costs n squared copies.", {APPEND: """
             keys, values = (entries[:, :, :self.length] for entries in self._entries[layer])
+            k, v = k.expand(len(keys), -1, -1, -1), v.expand(len(keys), -1, -1, -1)
             keys, values = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
             if keys.shape[2] > self.capacity:
                 raise ValueError("the cache is full")
@@ -159,7 +168,7 @@ EXERCISE = Exercise(
                 raise ValueError("the cache is full")
             found = []
             for buffer, new in zip(self._entries[layer], (k, v)):
-                buffer.index_copy_(2, places, new)
+                buffer.index_copy_(2, places, new.expand(len(buffer), -1, -1, -1))
                 found.append(buffer[:, :, :int(places[-1]) + 1])
             return tuple(found)
             """}),

@@ -43,14 +43,14 @@ from lessons.grading.results import (
     read_results,
     write_tables,
 )
-from lessons.grading.similarity import compare
+from lessons.grading.similarity import borrowed, compare
 from lessons.grading.submissions import read_submissions
 from minisft.checkpoint import write_atomically
 from minisft.config import at_least, option, parse
 from minisft.lock import locked
 from minisft.screen import visible
 
-RULES = ("minisft", "lessons/checking", "lessons/exercises/defs")  # what a result depends on
+RULES = ("minisft", "lessons/checking", "lessons/grading", "lessons/exercises/defs")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class GradeConfig:
 
 
 def rules():
-    """A digest of all that a result depends on beside the submission."""
+    """A digest of the code that a result depends on, beside the submission."""
     paths = sorted(path for name in RULES for path in (ROOT / name).rglob("*.py"))
     return sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
@@ -102,11 +102,12 @@ def result_of(student, job, key, rules):
     verdict, of = diagnose(key, job.outcomes), digest(job.text, rules)
     job.path = key.exercise.file  # the name that the student knows
     with redirect_stdout(io.StringIO()) as told:
-        report(key.exercise, verdict, job)
-    passed = verdict.status == PASSED
-    return Result(student, job.exercise, int(passed), verdict.status, verdict.hint,
-                  cause_of(verdict), job.seconds, job.peak_mb, "; ".join(job.tried),
-                  PASSED if passed else told.getvalue().strip(), of)
+        report(key.exercise, verdict, job, alone=False)
+    notes = [*job.tried, *(f"it takes {name} from the project, which was to be written"
+                           for name in borrowed(key.exercise, job.text))]
+    return Result(student, job.exercise, int(verdict.status == PASSED), verdict.status,
+                  verdict.hint, cause_of(verdict), job.seconds, job.peak_mb, "; ".join(notes),
+                  told.getvalue().strip(), of)
 
 
 def cause_of(verdict):

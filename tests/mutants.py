@@ -553,6 +553,8 @@ MUTANTS = [Mutant(*row) for row in (
     ("../lessons/grading/similarity.py", "if number > max(2, len(theirs) / 2)", "if not number",
      "grade", "more_than_half"),
     ("../lessons/grading/similarity.py", "2 * (a & b).total()", "2 * len(a & b)", "grade", "dice"),
+    ("../lessons/grading/similarity.py", "for alias in node.names} & names", "for alias in []}",
+     "grade", "imports"),
     ("../lessons/grading/results.py", '("=", "+", "-", "@")', '("=", "+", "@")', "grade",
      "spreadsheet"),
     ("../lessons/grading/results.py", "        except ValueError:\n            continue\n",

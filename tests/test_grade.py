@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from lessons import grade
-from lessons.checking.exercise import ROOT, exercise, written
+from lessons.checking.exercise import ORDER, ROOT, exercise, written
 from lessons.checking.guard import watch
 from lessons.checking.trial import outcomes
 from lessons.checking.worker import Job
@@ -280,6 +280,12 @@ def test_what_has_not_changed_is_not_run_again_and_what_has_is(tmp_path, counted
     assert rows["a", "still"]["status"] == "passed" and rows["b", "clip"]["status"] == "to do"
 
 
+def test_code_that_only_imports_ours_is_named_with_its_result(tmp_path, counted):
+    hand_in(tmp_path / "in" / "a", {"clip": "from minisft.optim import clip_grad_norm\n"})
+    grade.main([str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    assert "takes clip_grad_norm from the project" in read_csv(tmp_path / "out/long.csv")[0]["note"]
+
+
 def test_results_are_computed_again_when_the_exercises_have_changed(tmp_path, counted,
                                                                     monkeypatch):
     hand_in(tmp_path / "in" / "a", {"clip": CLIP.solution})
@@ -499,6 +505,25 @@ def test_similarity_is_dices_coefficient_of_counted_runs():
     a, b = similarity.Counter("aaab"), similarity.Counter("aabcc")
     assert similarity.dice(a, b) == 2 * 3 / 9
     assert similarity.dice(similarity.Counter(), similarity.Counter()) == 0
+
+
+@pytest.mark.parametrize("text, names", [
+    ("from minisft.optim.clip import clip_grad_norm as mine", ["clip_grad_norm"]),
+    ("from minisft.optim import clip_grad_norm", ["clip_grad_norm"]),
+    ("def f():\n    import minisft.optim.clip as c", ["minisft.optim.clip"]),
+    ("from minisft.optim import clip", ["minisft.optim.clip"]),
+    ("from minisft.optim.adamw import pieces\nimport torch\nfrom . import clip_grad_norm", []),
+    ("def f(:", [])])
+def test_who_imports_what_was_to_be_written_is_named(text, names):
+    assert similarity.borrowed(CLIP, text) == names
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_our_own_texts_import_nothing_that_was_to_be_written(name):
+    chosen = exercise(name)
+    for text in (chosen.solution, chosen.stub, *(chosen.variant(each.name)
+                                                 for each in chosen.variants)):
+        assert similarity.borrowed(chosen, text) == []
 
 
 def test_a_text_that_python_cannot_read_is_not_compared():

@@ -7,7 +7,7 @@ their box is ticked.
 
 from collections import Counter
 from html import escape
-from string import ascii_lowercase
+from string import ascii_letters
 
 from lessons.grading.results import FAILED, MISSING, NOT_GRADED, PASSED, STOPPED, TO_DO
 from minisft.screen import visible
@@ -34,7 +34,7 @@ th, td { text-align: left; padding: .2rem .6rem; vertical-align: top; }
 .map td.sum, .map tfoot td { font-weight: 400; background: none; color: #111; }
 .passed { background: #cfe3f5; color: #1c4e80; } .todo, .missing { background: #eee; color: #555; }
 .failed { background: #fdf0c4; } .stopped { background: #333; color: #fff; }
-.known1 { background: #fdd9b5; } .known2 { background: #f9a65a; } .known3 { background: #d9600b;
+.known1 { background: #fdd9b5; } .known2 { background: #f9a65a; } .known3 { background: #b84a00;
   color: #fff; }
 .legend span { display: inline-block; padding: 0 .6rem; margin: 0 .3rem .3rem 0; }
 #names:not(:checked) ~ * .name { display: none; }
@@ -76,7 +76,7 @@ def known_mistakes(table, exercises):
                         if result.exercise == each.name and result.status == FAILED)
         known = [mistake for mistake in each.mistakes if hints[mistake.name]]
         known.sort(key=lambda mistake: -hints[mistake.name])
-        for letter, mistake in zip(ascii_lowercase, known):
+        for letter, mistake in zip(ascii_letters, known):
             codes[each.name, mistake.name] = f"{each.number}{letter}"
             found.append((f"{each.number}{letter}", each, mistake, hints[mistake.name]))
     return codes, sorted(found, key=lambda row: -row[3])

@@ -77,6 +77,23 @@ def compare(exercise, texts):
     return pairs
 
 
+def borrowed(exercise, text):
+    """Names of what a learner was to write and imports from the project instead, sorted."""
+    modules, names = zip(*(target.split(":") for target in exercise.targets))
+    names, found = {name.split(".")[0] for name in names}, set()
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & set(modules)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "minisft":
+            found |= {alias.name for alias in node.names} & names
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} & set(modules)
+    return sorted(found)
+
+
 def dice(a, b):
     total = a.total() + b.total()
     return 2 * (a & b).total() / total if total else 0.0

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START = 120  # seconds for Python and torch to start, which takes long on a cold or busy machine
 MOST_PRINTED = 1_000_000  # bytes
 SHOWN = 2_000  # characters of what was printed
-MOST_BYTES = 50_000_000  # of answers to one job
+READ_AT_ONCE = 10_000_000  # characters
 
 
 @dataclass
@@ -60,16 +60,14 @@ def run_apart(jobs, seconds=10, megabytes=2048):
     left = list(jobs)
     while left:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            why = _run(left, Path(folder), seconds, megabytes)
-        while left and len(left[0].outcomes) == len(left[0].cases):
-            left.pop(0)
-        if left and why:
-            job = left.pop(0)
+            done, why = _run(left, Path(folder), seconds, megabytes)
+        for job in left[done:done + 1]:  # the one that stopped it
             job.outcomes += [why] * (len(job.cases) - len(job.outcomes))
+        left = left[done + 1:]
 
 
 def _run(jobs, folder, seconds, megabytes):
-    """Let one worker do jobs as far as it comes; the outcome that stopped it, or None."""
+    """Let one worker do jobs as far as it comes; (how many are done, what stopped it or None)."""
     request, answer, inside = folder / "request.json", folder / "answer.jsonl", folder / "inside"
     inside.mkdir()
     answer.touch()
@@ -86,20 +84,23 @@ def _run(jobs, folder, seconds, megabytes):
         start_new_session=os.name != "nt")
     printed = Printed(process.stdout)
     try:
-        return _watch(process, answer, jobs, seconds, printed)
+        return watch(process, answer, jobs, seconds, printed)
     finally:
         stop(process)
 
 
-def _watch(process, answer, jobs, seconds, printed):
-    """Read a worker's lines while they come; the outcome of what stopped it, or None at its end."""
+def watch(process, answer, jobs, seconds, printed):
+    """Read a worker's lines while they come; (how many jobs are done, what stopped it or None).
+
+    ValueError if the worker does not start.
+    """
     number, began = 0, None  # of the job; when it began, None until the worker is ready
     started = time.monotonic()
     with open(answer, encoding="utf-8") as lines:
         rest = ""
         while True:
             ended = process.poll() is not None  # before reading, so that its last lines are read
-            new = lines.read(MOST_BYTES)
+            new = lines.read(READ_AT_ONCE)
             *whole, rest = (rest + new).split("\n")
             for line in whole:
                 found = json.loads(line)
@@ -112,21 +113,23 @@ def _watch(process, answer, jobs, seconds, printed):
                     jobs[number].printed, jobs[number].tried = printed.take(), found["tried"]
                     number, began = number + 1, time.monotonic()
             if number == len(jobs):
-                return None
-            jobs[number].seconds = time.monotonic() - (began or started)  # for now
-            if printed.is_too_much:
-                return stopped("TooMuchPrinted", f"it printed more than {MOST_PRINTED:,} bytes")
-            if ended:
-                jobs[number].printed = printed.take()
-                return stopped("Died", "the process that ran it ended "
-                               f"(exit status {process.returncode}): {printed.last_line()}")
-            if began and time.monotonic() - began > seconds:
-                jobs[number].printed = printed.take()
-                return stopped("TimeLimit", f"it was still running after {seconds} s; does a loop "
-                                            "never end?")
-            if not began and time.monotonic() - started > START:
-                raise ValueError(f"the process for the code did not start within {START} s: "
+                return number, None
+            if not began and (ended or time.monotonic() - started > START):
+                raise ValueError("the process in which code is tried does not start: "
                                  f"{printed.last_line()}")
+            why = None
+            if printed.is_too_much:
+                why = stopped("TooMuchPrinted", f"it printed more than {MOST_PRINTED:,} bytes")
+            elif ended:
+                why = stopped("Died", "the process that ran it ended (exit status "
+                                      f"{process.returncode}): {printed.last_line()}")
+            elif began and time.monotonic() - began > seconds:
+                why = stopped("TimeLimit", f"it was still running after {seconds} s; does a loop "
+                                           "never end?")
+            if why:
+                jobs[number].seconds = time.monotonic() - (began or started)
+                jobs[number].printed = printed.take()
+                return number, why
             if not new:
                 time.sleep(0.01)
 
@@ -154,7 +157,8 @@ class Printed:
         return self.bytes > MOST_PRINTED
 
     def take(self):
-        kept, self.kept = self.kept, ""
+        """What has been kept, once; the count starts again."""
+        kept, self.kept, self.bytes = self.kept, "", 0
         return kept
 
     def last_line(self):

@@ -66,11 +66,11 @@ or to forge its result can.</p>
 
 
 def known_mistakes(table, exercises):
-    """What was recognised: {(exercise, hint): its code, such as "6a"}, and the list of
-    (code, exercise, Mistake, students) from the most frequent on.
+    """The codes of what was recognised, and a list of it from the most frequent on.
+
+    {(exercise, hint): "6a"}, and (code, exercise, Mistake, how many students).
     """
-    found = []
-    codes = {}
+    codes, found = {}, []
     for each in exercises:
         hints = Counter(result.hint for result in table.values()
                         if result.exercise == each.name and result.status == FAILED)
@@ -136,7 +136,7 @@ learner was told</th><th>students</th></tr></thead><tbody>"""
 
 
 def trouble_table(table, submissions, people):
-    """What was stopped or refused, and what could not be used."""
+    """What was stopped, refused or taken from the project, and what could not be used."""
     rows = [(result.student, result.exercise, text(result.trouble)) for result in table.values()
             if result.trouble]
     rows += [(submission.student, "",  # a file may be named after somebody
@@ -146,7 +146,7 @@ def trouble_table(table, submissions, people):
         return ""
     cells = "".join(f"<tr><td class='who'>{who(student, people)}</td><td>{text(name)}</td>"
                     f"<td>{what}</td></tr>" for student, name, what in rows)
-    return f"""<h2>Stopped, refused or not used</h2>
+    return f"""<h2>Stopped, refused, noted or not used</h2>
 <table class="list"><thead><tr><th>student</th><th>exercise</th><th>what</th></tr></thead>
 <tbody>{cells}</tbody></table>"""
 

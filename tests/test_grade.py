@@ -407,12 +407,29 @@ def test_what_cannot_be_read_is_noted_with_its_reason(tmp_path):
     hand_in(tmp_path / "anna", {})
     (tmp_path / "anna" / CLIP.file).write_bytes("a = 'ü'".encode("utf-16"))
     (tmp_path / "anna" / "large.py").write_bytes(b"#" * 2_000_000)
+    (tmp_path / "anna" / "06_adamw.py.txt").write_text("a = 1\n")
     (tmp_path / "ben.zip").write_bytes(b"PK no archive")
     (tmp_path / "carol.pdf").write_bytes(b"")
     notes = {each.student: each.notes for each in read_submissions(tmp_path, [CLIP])}
-    assert "not in UTF-8" in notes["anna"][0] and "larger than" in notes["anna"][1]
+    assert "not in UTF-8" in notes["anna"][0] and "larger than" in notes["anna"][2]
+    assert notes["anna"][1] == "06_adamw.py.txt: it is no .py file or .zip"
     assert "ben.zip: it cannot be read" in notes["ben"][0]
     assert "carol.pdf: it is no folder" in notes["carol.pdf"][0]
+
+
+def test_of_a_whole_project_only_the_students_own_files_count(tmp_path):
+    project = tmp_path / "in" / "anna" / "minisft-main"
+    hand_in(project / "lessons" / "mine", {"clip": "mine = 1\n"})
+    hand_in(project / "lessons" / "exercises", {"clip": CLIP.stub, "adamw": ADAMW.stub})
+    (project / "lessons" / "mine" / "progress.json").write_text("{}")
+    (project / "lessons" / "check.py").write_text("")
+    hand_in(project / "minisft" / "optim", {})
+    (project / "minisft" / "optim" / "adamw.py").write_text(ADAMW.solution)
+    with zipfile.ZipFile(tmp_path / "in" / "ben.zip", "w") as archive:
+        for path in project.rglob("*.*"):
+            archive.write(path, path.relative_to(project))
+    for each in read_submissions(tmp_path / "in", [CLIP, ADAMW]):
+        assert (each.texts, each.notes) == ({"clip": "mine = 1\n"}, []), each.student
 
 
 def test_of_two_files_for_one_exercise_the_one_with_its_proper_name_counts(tmp_path):
@@ -536,6 +553,7 @@ def test_a_text_that_python_cannot_read_is_not_compared():
 @pytest.mark.parametrize("event, arguments", [
     ("os.fork", ()), ("subprocess.Popen", ("ls", ["ls"], None, None)), ("os.kill", (1, 9)),
     ("os.remove", ("/elsewhere/x", -1)), ("os.rename", ("inside/../../x", "y", -1, -1)),
+    ("os.rename", ("x", "/elsewhere/y", -1, -1)), ("os.mkdir", ("/elsewhere/x", 511, -1)),
     ("open", ("/elsewhere/x", "w", 1)), ("open", (b"/elsewhere/x", "a", 1024 | 1))])
 def test_processes_and_files_outside_of_the_folder_are_refused(event, arguments, tmp_path,
                                                               monkeypatch):
@@ -547,7 +565,8 @@ def test_processes_and_files_outside_of_the_folder_are_refused(event, arguments,
 @pytest.mark.parametrize("event, arguments", [
     ("open", ("/elsewhere/x", "r", 0)), ("open", ("notes.txt", "w", 1)), ("open", (1, "w", 1)),
     ("open", (os.devnull, "w", 1)),
-    ("os.remove", ("notes.txt", -1)), ("import", ("x", None, None, None, None))])
+    ("os.remove", ("notes.txt", -1)), ("os.rename", ("a", "b", -1, -1)),
+    ("import", ("x", None, None, None, None))])
 def test_reading_and_files_in_the_folder_are_allowed(event, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     watch(event, arguments, str(tmp_path.resolve()))

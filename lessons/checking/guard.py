@@ -4,8 +4,9 @@
     Python's audit hook         processes and files, on every system
     a copy of the process       what one piece of code changes in memory, the next does not see
 
-None of these stops an attacker. What was refused, and what the code changed in minisft as it lies
-in memory, is told afterwards, also where the code has caught the exception.
+None of these stops an attacker, and the hook does not see files that C++ code opens, as torch.save
+does. What was refused, and what the code changed in minisft as it lies in memory, is told
+afterwards, also where the code has caught the exception.
 
 Source: PEP 578 for the audit hook.
 """
@@ -91,9 +92,10 @@ def watch(event, arguments, folder):
     if event in PROCESSES:
         refuse(f"{event}: an exercise neither starts nor ends processes")
     if event in FILES or event == "open" and (arguments[2] or 0) & WRITES:
-        path = arguments[0]
-        if not isinstance(path, int) and not is_inside(os.fsdecode(path), folder):
-            refuse(f"{event}({os.fsdecode(path)!r}): an exercise does not change files")
+        for path in arguments[:2] if event in FILES else arguments[:1]:  # from here, to there
+            if isinstance(path, (str, bytes, os.PathLike)) \
+                    and not is_inside(os.fsdecode(path), folder):
+                refuse(f"{event}({os.fsdecode(path)!r}): an exercise does not change files")
 
 
 def is_inside(path, folder):

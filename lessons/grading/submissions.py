@@ -7,7 +7,8 @@
 
 A file belongs to the exercise that its name names, whatever number stands in front and whatever a
 browser has added: 6_adamw.py, "adamw (1).py". Any other name counts if the file defines what one
-exercise, and no other, asks for. What cannot be used is noted, not passed over.
+exercise, and no other, asks for. Of a whole project only lessons/mine is read, as all the rest is
+ours. What cannot be used is noted, not passed over.
 """
 
 import ast
@@ -92,10 +93,12 @@ def files_in(path):
     content: bytes, or a ValueError that says why there are none.
     """
     if path.is_dir():
-        for each in sorted(path.rglob("*")):
-            wanted = each.suffix.lower() in (".py", ".zip") and each.is_file()
-            if wanted and not is_hidden(each.relative_to(path)):
-                yield from files_in(each)
+        inside = [each.relative_to(path) for each in sorted(path.rglob("*")) if each.is_file()]
+        for each in handed_in(inside):
+            if each.suffix.lower() in (".py", ".zip"):
+                yield from files_in(path / each)
+            else:
+                yield each.name, ValueError("it is no .py file or .zip")
     elif path.suffix.lower() == ".zip":
         yield from files_in_zip(path)
     else:
@@ -110,13 +113,25 @@ def files_in_zip(path):
     """The same for a .zip, which is read and not unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                inside = PurePosixPath(member.filename)
-                if inside.suffix.lower() == ".py" and not is_hidden(inside):
-                    with archive.open(member) as file:
+            members = {PurePosixPath(member.filename): member for member in archive.infolist()
+                       if not member.is_dir()}
+            for inside in handed_in(members):
+                if inside.suffix.lower() == ".py":
+                    with archive.open(members[inside]) as file:
                         yield inside.name, file.read(MOST_BYTES + 1)
+                else:
+                    yield inside.name, ValueError("it is no .py file")
     except BROKEN_ZIP as error:
         yield path.name, ValueError(f"it cannot be read ({error})")
+
+
+def handed_in(paths):
+    """Those of a student's paths that are the student's; of a whole project its lessons/mine."""
+    projects = [path.parents[1] for path in paths if path.parts[-2:] == ("lessons", "check.py")]
+    return [path for path in paths
+            if not is_hidden(path) and path.name != "progress.json" and path.suffix != ".old"
+            and all(path.is_relative_to(project / "lessons" / "mine")
+                    for project in projects if path.is_relative_to(project))]
 
 
 def take(submission, name, content, exercises):

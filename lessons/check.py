@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path += map(str, Path(__file__).resolve().parents)  # finds minisft
 
-from lessons.checking.diagnose import AnswerKey, Verdict, diagnose, packed_cases
+from lessons.checking.diagnose import AnswerKey, diagnose, packed_cases
 from lessons.checking.exercise import MINE, ORDER, exercise
 from lessons.checking.trial import is_tensor, kind
 from lessons.checking.worker import Job, run_apart
@@ -50,7 +50,8 @@ class CheckConfig:
     def __post_init__(self):
         if self.watch + self.hint + self.reset > 1:
             raise ValueError("--watch, --hint and --reset exclude each other; give one of them")
-        if (self.watch or self.hint or self.reset) and len(self.exercises) != 1:
+        one = len(self.exercises) == 1 and self.exercises != ("all",)
+        if (self.watch or self.hint or self.reset) and not one:
             raise ValueError("--watch, --hint and --reset go with one exercise; name it, as in "
                              "check.py 6 --hint")
 
@@ -67,9 +68,10 @@ class CheckConfig:
 def read_progress():
     """{name: {"status", "of", "hints"}}; a damaged file counts as an empty one."""
     try:
-        return json.loads(PROGRESS.read_text(encoding="utf-8"))
+        found = json.loads(PROGRESS.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def note(name, **what):
@@ -84,7 +86,11 @@ def state_of(exercise, progress):
     path, noted = MINE / exercise.file, progress.get(exercise.name, {})
     if not path.exists():
         return ""
-    if noted.get("status") and noted.get("of") != digest(path.read_text(encoding="utf-8")):
+    try:
+        text = exercise.text_in(MINE)
+    except ValueError:
+        return "not in UTF-8; save it in UTF-8"
+    if noted.get("status") and noted.get("of") != digest(text):
         return "changed since its check"
     return {"passed": "done", "failed": "not yet"}.get(noted.get("status"), "started")
 
@@ -123,7 +129,7 @@ def start(exercise):
     path.write_text(exercise.stub, encoding="utf-8")
     print(f"Exercise {exercise.number}, {exercise.title} ({exercise.minutes} minutes).\n"
           f"It begins in {relative(path)}: open it, write what raises NotImplementedError,\n"
-          f"and run the same command again. Read: {exercise.read}.")
+          f"and run the same command again. Read: {exercise.where_to_read}.")
 
 
 def check(exercises):
@@ -132,14 +138,14 @@ def check(exercises):
     for each in exercises:
         path = MINE / each.file
         cases = packed_cases(each, random.Random(0))
-        jobs.append(Job(each.name, path.read_text(encoding="utf-8-sig"), str(path), cases))
+        jobs.append(Job(each.name, each.text_in(MINE), str(path), cases))
         keys.append((each, cases))
     run_apart(jobs, SECONDS)
     verdicts = []
     for job, (each, cases) in zip(jobs, keys):
         verdict = diagnose(AnswerKey(each, cases), job.outcomes)
-        note(each.name, status=verdict.status, of=digest(job.text))
         report(each, verdict, job, alone=len(jobs) == 1)
+        note(each.name, status=verdict.status, of=digest(job.text))
         verdicts.append(verdict)
     return verdicts
 
@@ -160,7 +166,7 @@ def report(exercise, verdict, job, alone):
         return
     lines = [("cause", verdict.cause or "none of the usual ones; here is the smallest case")]
     if verdict.line:
-        text = job.text.splitlines()[verdict.line - 1].strip()
+        text = " ".join(job.text.split("\n")[verdict.line - 1:verdict.line]).strip()
         lines.append(("where", f"{relative(job.path)}, line {verdict.line}: {text}"))
     if verdict.status == "failed":
         lines += [("call", exercise.call),
@@ -169,7 +175,7 @@ def report(exercise, verdict, job, alone):
                   *counterexample_lines(verdict)]
     if job.printed.strip():
         lines.append(("printed", job.printed.strip()[-500:]))
-    lines += [("read", exercise.read),
+    lines += [("read", exercise.where_to_read),
               ("next", f"python lessons/check.py {exercise.number} --hint")]
     for label, text in lines:
         print(textwrap.fill(visible(text), 100, initial_indent=f"  {label:8} ",
@@ -223,7 +229,10 @@ def watch(exercise):
             now = seen
         if now != seen:
             seen = now
-            check([exercise])
+            try:
+                check([exercise])
+            except (OSError, ValueError) as error:  # such as a file that is not in UTF-8 yet
+                print(f"\n{error}")
             print(f"\nwaiting for {relative(path)} to be saved; Ctrl-C ends it", flush=True)
         time.sleep(0.3)
 
@@ -246,7 +255,7 @@ def hint(exercise):
 def difference_from_ours(exercise):
     """Lines of the learner's file that ours has not, and the other way round."""
     path = MINE / exercise.file
-    mine = path.read_text(encoding="utf-8-sig") if path.exists() else exercise.stub
+    mine = exercise.text_in(MINE) if path.exists() else exercise.stub
     lines = list(difflib.unified_diff(mine.splitlines(), exercise.solution.splitlines(),
                                       "yours", "ours", n=1, lineterm=""))
     return "\n".join(lines) or "there is none"
@@ -274,14 +283,15 @@ def act(config):
         return hint(chosen[0]) or []
     if config.reset:
         return reset(chosen[0]) or []
+    new = [each.name for each in chosen if not (MINE / each.file).exists()]
     for each in chosen:
-        if not (MINE / each.file).exists():
+        if each.name in new:
             start(each)
-            if not config.watch:
-                return [Verdict("to do")]
     if config.watch:
         watch(chosen[0])
-    return check(chosen)
+    if not chosen:
+        print("No exercise has been started; begin with: python lessons/check.py 1")
+    return check([each for each in chosen if each.name not in new])
 
 
 def main(argv=None):

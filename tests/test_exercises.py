@@ -385,8 +385,52 @@ def test_watching_checks_once_for_each_time_that_the_file_is_saved(mine, monkeyp
     assert len(checked) == 3
 
 
+def test_a_file_in_another_encoding_is_named_and_a_mark_in_front_does_no_harm(mine, capsys):
+    chosen = exercise("clip")
+    text = chosen.solution + "# \N{CJK UNIFIED IDEOGRAPH-6211}\r\n"
+    mine.mkdir()
+    (mine / chosen.file).write_bytes(text.encode("gbk"))
+    line = text.count("\n")
+    with pytest.raises(SystemExit, match=f"05_clip.py, line {line}: this is not UTF-8"):
+        check.main(["clip"])
+    check.main([])
+    assert "not in UTF-8" in capsys.readouterr().out
+
+    (mine / chosen.file).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    check.main(["clip"])
+    check.main([])
+    assert "1 of 17 exercises are done" in capsys.readouterr().out
+    with use_mine("clip", mine):
+        pass
+
+
+def test_code_that_cannot_be_loaded_does_not_train_and_is_named(tmp_path):
+    (tmp_path / exercise("clip").file).write_text("def f(:\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="05_clip.py cannot be loaded .SyntaxError"):
+        with use_mine("clip", tmp_path):
+            pass
+
+
+def test_of_several_exercises_the_new_ones_begin_and_the_others_are_checked(mine, capsys):
+    check.main(["all"])
+    assert "No exercise has been started" in capsys.readouterr().out
+    check.main(["clip"])
+    check.main(["mask", "clip"])
+    said = capsys.readouterr().out
+    assert "Exercise 2, The loss mask" in said and "== 5 clip: to do" in said
+
+
+@pytest.mark.parametrize("chosen", EXERCISES, ids=ORDER)
+def test_what_gives_the_answer_away_is_named_last(chosen):
+    before, after = chosen.where_to_read.split("; afterwards: ")
+    for target in chosen.targets:
+        path = target.split(":")[0].replace(".", "/") + ".py"
+        assert path not in before and path in after and (ROOT / path).is_file()
+
+
 def test_flags_that_do_not_go_together_are_refused(mine, capsys):
-    for wrong in (["--hint"], ["clip", "--hint", "--reset"], ["clip", "lora", "--watch"]):
+    for wrong in (["--hint"], ["all", "--hint"], ["clip", "--hint", "--reset"],
+                  ["clip", "lora", "--watch"]):
         with pytest.raises(SystemExit):
             check.main(wrong)
         assert "--watch, --hint and --reset" in capsys.readouterr().err

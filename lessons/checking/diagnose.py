@@ -8,7 +8,7 @@
     5. none of these                                        the counterexample alone
 
 The counterexample is the smallest case that fails. A hint is only given where the code does the
-same as the mistake in every case, so it names a cause that is there.
+same as the mistake in every case. Other code may do that too, so it is the likely cause.
 """
 
 from collections import Counter

@@ -92,6 +92,26 @@ class Exercise:
     def file(self):
         return f"{self.number:02}_{self.name}.py"
 
+    @property
+    def where_to_read(self):
+        """What helps to begin with and, last, the file that gives the answer away."""
+        modules = dict.fromkeys(split_target(target)[0] for target in self.targets)
+        ours = " and ".join(f"{module.replace('.', '/')}.py" for module in modules)
+        return f"{self.read or 'the text above the code'}; afterwards: {ours}"
+
+    def text_in(self, folder):
+        """What a learner has written; ValueError if it is not there, or not in UTF-8."""
+        path = Path(folder) / self.file
+        try:
+            return path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
+        except FileNotFoundError:
+            raise ValueError(f"{path} is not there; start it with: python lessons/check.py "
+                             f"{self.number}") from None
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise ValueError(f"{path}, line {line}: this is not UTF-8; save the file in "
+                             "UTF-8") from None
+
     @cached_property
     def solution(self):
         return written(self, {})
@@ -278,7 +298,8 @@ def installed(code, exercise):
         for module, top in dict.fromkeys((module, path[0]) for module, path in
                                          map(split_target, exercise.targets)):
             if not hasattr(code, top):
-                raise ValueError(f"{code.__file__} has no {top}; --reset starts the file again")
+                raise ValueError(f"{Path(code.__file__).name} has no {top}; --reset starts the "
+                                 "file again")
             original, new = getattr(importlib.import_module(module), top), getattr(code, top)
             undo += replace_everywhere(original, new)
         yield
@@ -307,16 +328,18 @@ def use_mine(names, folder=None):
     """Within this block minisft uses the learner's own code for these exercises.
 
     names: "lora,adamw"; folder: lessons/mine, or another one. ValueError for a file that is not
-    there.
+    there or cannot be loaded.
     """
     with ExitStack() as stack:
         for name in filter(None, names.split(",")):
             chosen = exercise(name.strip())
             path = Path(folder or MINE) / chosen.file
-            if not path.is_file():
-                raise ValueError(f"{path} is not there; start it with: python lessons/check.py "
-                                 f"{chosen.number}")
-            code = load(path.read_text(encoding="utf-8"), path)
+            text = chosen.text_in(path.parent)
+            try:
+                code = load(text, path)
+            except (Exception, SystemExit) as error:
+                raise ValueError(f"{path} cannot be loaded ({type(error).__name__}: {error}); mend "
+                                 f"it with: python lessons/check.py {chosen.number}") from error
             stack.enter_context(installed(code, chosen))
         yield
 

@@ -69,7 +69,7 @@ CALL = "loss_sum, _ = sft_loss"
 
 EXERCISE = Exercise(
     name="accumulate", doc=__doc__, targets=(ACCUMULATE,), minutes=15, after=("loss",),
-    read="minisft/loop.py",
+    read="",
     call="model = probes.model_of(seed, n_layer=1); accumulate_gradients(model, [Batch(ids, mask, "
          "ids.numel()) for ids, mask in parts])",
     cases=cases, run=run, oracle=oracle,

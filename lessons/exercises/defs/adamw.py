@@ -98,7 +98,7 @@ M_LINE, V_LINE = "m.lerp_(g, 1 - beta1)", "v.mul_(beta2).addcmul_(g, g, value=1 
 
 EXERCISE = Exercise(
     name="adamw", doc=__doc__, targets=(STEP, UPDATE), minutes=25,
-    read="minisft/optim/adamw.py; Loshchilov and Hutter 2019, algorithm 2",
+    read="Loshchilov and Hutter 2019, algorithm 2",
     call="optimizer = AdamW(groups, betas=betas, eps=eps); then for each step set every .grad and "
          "optimizer.lr, and call optimizer.step()",
     cases=cases, run=run, oracle=oracle,

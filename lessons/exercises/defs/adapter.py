@@ -88,7 +88,7 @@ W_U = "self.W_u = nn.Parameter(torch.empty(C, bottleneck, **like).normal_(std=1e
 
 EXERCISE = Exercise(
     name="adapter", doc=__doc__, targets=(INIT, FORWARD), minutes=20,
-    read="minisft/peft/adapter.py; lessons/25_adapters.py; Houlsby et al. 2019, section 2",
+    read="lessons/25_adapters.py; Houlsby et al. 2019, section 2",
     call="layer = Adapted(base, bottleneck) on a base with W and b; layer(x) at the start, and "
          "with the four given parameters copied into it",
     cases=cases, run=run, oracle=oracle,

@@ -86,7 +86,7 @@ def mistake(name, hint, *patches):
 
 EXERCISE = Exercise(
     name="attention", doc=__doc__, targets=(FORWARD,), minutes=30, imports=("import math",),
-    read="minisft/model.py; Vaswani et al. 2017, section 3.2.1",
+    read="Vaswani et al. 2017, section 3.2.1",
     call="layer = Attention(config, 0) with these weights; layer(x, mask=mask), or layer(part, "
          "cache) for one part of x after the other",
     cases=cases, run=run, oracle=oracle,

@@ -73,7 +73,7 @@ PROMPT_IDS = 'render(conversation, tokenizer).ids + [tokenizer.special(ROLES["as
 
 EXERCISE = Exercise(
     name="borders", doc=__doc__, targets=(TURN, PROMPT), minutes=10,
-    read="minisft/conversation.py; lessons/02_conversation_and_mask.py",
+    read="lessons/02_conversation_and_mask.py",
     call="[encode_turn(message, tokenizer) for message in conversation.messages], "
          "render_prompt(conversation, tokenizer)",
     cases=cases, run=run, oracle=oracle,

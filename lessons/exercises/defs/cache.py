@@ -82,7 +82,7 @@ LENGTH, POSITION = "self.length += tokens", "self.position += tokens"
 
 EXERCISE = Exercise(
     name="cache", doc=__doc__, targets=(APPEND, ADVANCE), minutes=20, after=("attention",),
-    read="minisft/cache.py",
+    read="",
     call="cache = KVCache(model.config, len(ids), capacity, initial=prefix); where appended is "
          "True, the prefix comes in by cache.append; model(chunk, cache=cache) for one chunk of "
          "ids after the other",

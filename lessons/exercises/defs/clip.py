@@ -60,7 +60,7 @@ SKIP = "gradients = [p.grad for p in parameters if p.grad is not None]"
 
 EXERCISE = Exercise(
     name="clip", doc=__doc__, targets=(CLIP,), minutes=10,
-    read="minisft/optim/clip.py; Pascanu et al. 2013, section 3.2",
+    read="Pascanu et al. 2013, section 3.2",
     call="set every .grad; norm = clip_grad_norm(parameters, max_norm)",
     cases=cases, run=run, oracle=oracle,
     question="Two parameters have gradients of norm 3 and 4. What is the norm of both together?",
@@ -103,8 +103,9 @@ EXERCISE = Exercise(
                 ("if norm > max_norm", "if norm < max_norm")),
         Mistake("unit norm", "The gradients are brought to norm 1, not to the threshold.",
                 ("max_norm / norm)", "1 / norm)")),
-        Mistake("not in place", "New tensors are made and the gradients stay as they are; change "
-                "them in place.", ("torch._foreach_mul_(", "torch._foreach_mul(")),
+        Mistake("not in place", "The gradients stay as they are: either new tensors are made, or "
+                "the parameters, which may be a generator, are gone through twice.",
+                ("torch._foreach_mul_(", "torch._foreach_mul(")),
         Mistake("grad None", "A parameter whose .grad is None is not skipped.",
                 (SKIP, "gradients = [p.grad.detach() for p in parameters]")),
         Mistake("no gradient at all", "Where no parameter has a gradient it fails; the norm is "

@@ -101,7 +101,7 @@ def scaled(by):
 
 EXERCISE = Exercise(
     name="lora", doc=__doc__, targets=(INIT, FORWARD, MERGED), minutes=25,
-    read="minisft/peft/lora.py; lessons/24_lora.py; Hu et al. 2021, section 4.1",
+    read="lessons/24_lora.py; Hu et al. 2021, section 4.1",
     call="layer = LoRALinear(base, LoRAConfig(r=len(A), alpha=alpha)) on a base with W and b; then "
          "with A and B copied into it",
     cases=cases, run=run, oracle=oracle,

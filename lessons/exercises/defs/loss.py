@@ -76,7 +76,7 @@ RETURN = 'return F.cross_entropy(logits, targets, reduction="sum"), targets.nume
 
 EXERCISE = Exercise(
     name="loss", doc=__doc__, targets=(LOSS,), minutes=20, after=("mask",),
-    read="minisft/loss.py; lessons/02_conversation_and_mask.py",
+    read="lessons/02_conversation_and_mask.py",
     call="model = probes.model_of(seed, n_layer=1); batch = Batch(ids, loss_mask, ids.numel(), "
          "positions, mask); loss, n = sft_loss(model, batch); loss.backward()",
     cases=cases, run=run, oracle=oracle,

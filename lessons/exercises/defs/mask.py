@@ -66,7 +66,7 @@ RETURN = "return Rendered(out.ids, out.loss_mask)"
 
 EXERCISE = Exercise(
     name="mask", doc=__doc__, targets=(RENDER,), minutes=15, after=("borders",),
-    read="minisft/conversation.py; lessons/02_conversation_and_mask.py",
+    read="lessons/02_conversation_and_mask.py",
     call="render(conversation, tokenizer)", cases=cases, run=run, oracle=oracle,
     question="In a chat somebody types the question, and the program writes the assistant's tag. "
              "Which tokens does the model have to write itself?",

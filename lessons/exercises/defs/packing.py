@@ -82,7 +82,7 @@ RETURN = "return Batch(padded.ids, loss_mask, padded.tokens, positions, mask)"
 
 EXERCISE = Exercise(
     name="packing", doc=__doc__, targets=(PACK,), minutes=30, after=("attention", "loss"),
-    read="minisft/batching.py; Krell et al. 2021",
+    read="Krell et al. 2021",
     call="batch = pack([Rendered(ids, mask) for ids, mask in documents], block_size)",
     cases=cases, run=run, oracle=oracle,
     question="Two documents of 3 tokens share a row. How many pairs (query, key) may look at each "

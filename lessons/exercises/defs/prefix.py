@@ -95,7 +95,7 @@ PARTS = "for layer in slots.unbind(1)]"
 EXERCISE = Exercise(
     name="prefix", doc=__doc__, targets=(APPEND, EMBED, TRUNK, ENTRIES), minutes=35,
     after=("attention", "cache"),
-    read="minisft/peft/prefix.py; minisft/peft/virtual.py; lessons/26_prefix.py",
+    read="lessons/26_prefix.py",
     call="prefixed = Prefix(probes.model_of(seed, n_layer=n_layer), PrefixConfig(P)) with these "
          "keys_values; prefixed(ids), with positions and mask of two documents where packed > 0, "
          "or with a KVCache part after part",

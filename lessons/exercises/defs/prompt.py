@@ -73,7 +73,7 @@ STACKED = "mask = torch.cat([above, mask], dim=-2)"
 
 EXERCISE = Exercise(
     name="prompt", doc=__doc__, targets=(BEGIN,), minutes=25, after=("attention",),
-    read="minisft/peft/prompt.py; lessons/27_prompt.py; Lester et al. 2021, section 2",
+    read="lessons/27_prompt.py; Lester et al. 2021, section 2",
     call="prompt = Prompt(probes.model_of(seed), rows); prompt(ids), with positions and mask of "
          "two documents where packed > 0, or with a KVCache part after part",
     cases=cases, run=run, oracle=oracle,

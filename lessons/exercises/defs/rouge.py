@@ -122,7 +122,7 @@ NEW = """return not any(f_with(i) > threshold
 
 EXERCISE = Exercise(
     name="rouge", doc=__doc__, targets=(LCS, ROUGE, IS_NEW), minutes=30,
-    read="minisft/instruct/rouge.py; Lin 2004, section 3; Wang et al. 2022, section 2.2",
+    read="Lin 2004, section 3; Wang et al. 2022, section 2.2",
     call="rouge_l(candidate, reference), lcs_with(list(candidate))(list(reference)); pool = Pool() "
          "and pool.is_new(text, threshold) for each of texts, and pool.add(text) if it is",
     cases=cases, run=run, oracle=oracle,

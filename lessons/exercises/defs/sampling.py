@@ -92,7 +92,7 @@ GOES_ON = "if token not in stop and made < limits[i]"
 
 EXERCISE = Exercise(
     name="sampling", doc=__doc__, targets=(PROBABILITIES, UNFINISHED), minutes=25,
-    read="minisft/generate.py; Holtzman et al. 2020",
+    read="Holtzman et al. 2020",
     call="probabilities(logits, Sampling(temperature, top_k, top_p)), unfinished(tokens, made, "
          "limits, stop)",
     cases=cases, run=run, oracle=oracle,

@@ -55,7 +55,7 @@ DOWN = "return floor + (peak - floor) * left"
 
 EXERCISE = Exercise(
     name="schedule", doc=__doc__, targets=(WSD,), minutes=15,
-    read="minisft/optim/schedule.py; Hu et al. 2024 (MiniCPM), section 4",
+    read="Hu et al. 2024 (MiniCPM), section 4",
     call="lr = wsd(peak, total, warmup, decay, floor); [lr(step) for step in range(total + 4)]",
     cases=cases, run=run, oracle=oracle, imports=("import math",),
     question="A rate of 0 at the first step wastes it. What should the rate be at step 0 of a "

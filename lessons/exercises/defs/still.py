@@ -77,7 +77,7 @@ HOOK = "hook = weight.register_post_accumulate_grad_hook(clear)"
 
 EXERCISE = Exercise(
     name="still", doc=__doc__, targets=(UNSEEN, KEEP), minutes=15, after=("adamw",),
-    read="minisft/still.py",
+    read="",
     call="unseen(len(weight), examples); with keep_still(weight, ids): a backward pass of "
          "(weight * factor).sum() for each of two factors, then one after the block",
     cases=cases, run=run, oracle=oracle,

@@ -538,6 +538,8 @@ MUTANTS = [Mutant(*row) for row in (
      "outside_of"),
     ("../lessons/checking/guard.py", "    path = os.path.realpath(path)\n", "", "grade",
      "outside_of or allowed"),
+    ("../lessons/checking/guard.py", "for path in arguments[:2] if event in FILES else",
+     "for path in", "grade", "outside_of"),
     ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", 'arguments[1] == "w"', "grade",
      "outside_of"),
     ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", "True", "grade", "allowed"),
@@ -570,6 +572,11 @@ MUTANTS = [Mutant(*row) for row in (
     ("../lessons/grading/submissions.py", '"utf-8-sig"', '"utf-8"', "grade", "read_alike"),
     ("../lessons/grading/submissions.py", "used == exercise.file or name != exercise.file",
      "used == used", "grade", "two_files"),
+    ("../lessons/grading/submissions.py", 'path.is_relative_to(project / "lessons" / "mine")',
+     "path", "grade", "whole_project"),
+    ("../lessons/checking/exercise.py", '"utf-8-sig"', '"utf-8"', "exercises", "mark_in_front"),
+    ("../lessons/checking/exercise.py", "        except UnicodeDecodeError as error:",
+     "        except KeyError as error:", "exercises", "another_encoding"),
 )]
 
 

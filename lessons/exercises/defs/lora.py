@@ -146,7 +146,7 @@ EXERCISE = Exercise(
                 "would work too, but it is not LoRA).",
                 (A_LINE, "self.A = nn.Parameter(torch.zeros(config.r, inputs, **like))"),
                 (B_LINE, "self.B = nn.Parameter(torch.ones(out, config.r, **like))")),
-        Mistake("A drawn too large", "A starts uniform in +-1; it starts in +-1 / sqrt(in), so "
+        Mistake("A drawn too large", "A is drawn too large; it starts in +-1 / sqrt(in), so "
                 "that A x is about as large as x.", ("(-bound, bound)", "(-1.0, 1.0)")),
         Mistake("B not zero", "B is not zero at the start, so the layer does not start as its "
                 "base.", (B_LINE, "self.B = nn.Parameter(torch.ones(out, config.r, **like))")),

@@ -8,9 +8,10 @@
 The mask is 1 where a token is a target. The assistant's tag is given to the model, so it is no
 target; the end token is one, or the model never learns to stop. An answer with `message.learn`
 False is only context. `encode_turn(message, tokenizer)` gives the ids of one turn: its tag, its
-content, its end token.
+content, its end token. `tokenizer.special(END_OF_TEXT)` is the id of the very first token.
 
-Write `render`, which returns ids and mask of a whole conversation, equally long.
+Write `render`, which returns `Rendered(ids, loss_mask)` of a whole conversation: two lists, equally
+long. `message.role` is "assistant" in turns of the assistant.
 """
 
 from lessons.checking.exercise import Exercise, Mistake, Variant

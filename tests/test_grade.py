@@ -431,6 +431,10 @@ def test_of_a_whole_project_only_the_students_own_files_count(tmp_path):
     for each in read_submissions(tmp_path / "in", [CLIP, ADAMW]):
         assert (each.texts, each.notes) == ({"clip": "mine = 1\n"}, []), each.student
 
+    (project / "lessons" / "mine" / CLIP.file).unlink()
+    anna, _ = read_submissions(tmp_path / "in", [CLIP, ADAMW])
+    assert anna.notes == ["anna: it holds no exercise; they lie in lessons/mine"]
+
 
 def test_of_two_files_for_one_exercise_the_one_with_its_proper_name_counts(tmp_path):
     hand_in(tmp_path / "anna", {"clip": CLIP.stub})

@@ -50,6 +50,8 @@ def read_submissions(folder, exercises):
         submission = found.setdefault(student, Submission(student))
         for name, content in files:
             take(submission, name, content, exercises)
+        if not submission.texts and not submission.notes:
+            submission.notes.append(f"{path.name}: it holds no exercise; they lie in lessons/mine")
     if not found:
         raise ValueError(f"{folder} is empty; expected a folder, a .zip or a .py file for each "
                          "student")

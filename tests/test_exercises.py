@@ -206,7 +206,7 @@ def test_code_that_hangs_dies_prints_or_spoils_is_named_and_what_follows_is_chec
     assert len(jobs[6].printed) <= 2000
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="os.fork")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot copy a process")
 def test_code_cannot_make_a_copy_of_its_process_which_would_answer_twice():
     text = "import os\nos.fork()\n" + exercise("clip").solution
     verdicts, jobs = apart("clip", text)

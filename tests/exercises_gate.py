@@ -148,7 +148,7 @@ def page(found):
              f"{found['mistakes']} known mistakes in {len(found['exercises'])} exercises, each "
              f"handed in with the cases of {found['seeds']} seeds. A share says in how many seeds "
              "that case, from the smallest to the largest, tells the mistake from right code.",
-             "Written by `python -m tests.exercises_gate --publish`.", "",
+             f"Written by `python -m tests.exercises_gate --seeds {found['seeds']} --publish`.", "",
              "![Which case tells which mistake](exercises.png)", "",
              "| exercise | right ways that pass | known mistakes | told with their own hint |",
              "| --- | --- | --- | --- |"]

@@ -117,7 +117,7 @@ def load_data(config):
         print(line)
     if evaluated:
         return records, evaluated
-    if config.data == TRAIN_FILES:
+    if set(config.data) <= set(TRAIN_FILES):
         return records, read_records(TEST_FILES)[0]
     train_records, held_out = hold_out(records)
     if not held_out:

@@ -129,7 +129,10 @@ def scope_of(split, domain="town", difficulty=None):
 
 def tasks_of(split, domain="town"):
     """The tasks of a split that make sense in a domain."""
-    tasks = SPLITS[split].tasks
+    return _sensible(SPLITS[split].tasks, domain)
+
+
+def _sensible(tasks, domain):
     return tasks if domain == "town" else tuple(task for task in tasks if task not in _OF_PEOPLE)
 
 
@@ -187,7 +190,8 @@ def _changed(rng, task, scope, change):
 def _draw(rng, task, scope, style_of, bank, most=None):
     """A conversation of a task, its turns in the styles that `style_of` gives."""
     def draw_alone(style, tasks=None):
-        return _instruction(rng, rng.choice(tasks or _ALONE), scope, style, most)
+        task = rng.choice(_sensible(tasks or _ALONE, scope.domain))
+        return _instruction(rng, task, scope, style, most)
 
     if task == "follow_up":
         return None, draw_follow_up(rng, scope, style_of())
@@ -370,7 +374,7 @@ def make(seed=0, size="middle", domain="town", difficulty=None, noise="", noise_
     asked = Asked.by(train)
     for split in TEST_SPLITS:
         tasks = tasks_of(split, domain)
-        share = max(40, math.ceil(TEST_ROWS / len(tasks)))
+        share = max(40, math.ceil(TEST_ROWS / max(1, len(tasks))))  # a split may have no task
         made[split] = instructions(
             seed, split, dict.fromkeys(tasks, share), asked, domain, difficulty)
     return made

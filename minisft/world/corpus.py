@@ -145,8 +145,8 @@ def prose(seed, count, stream="train"):
 def draw_turns(rng, task, scope, styles=None, most=None):
     """(system message or None, user turns) of one conversation of a task.
 
-    styles: one is drawn, see Split; None draws one as in training. most: wordings that each task
-    has in training, None for all of them.
+    styles: one is drawn, see Split; None draws one as in training. most: wordings that each form
+    of a task has in training, None for all of them.
     """
     if styles is None:
         return _as_in_training(rng, task, scope, most)
@@ -193,14 +193,17 @@ def _draw(rng, task, scope, style_of, bank, most=None):
         task = rng.choice(_sensible(tasks or _ALONE, scope.domain))
         return _instruction(rng, task, scope, style, most)
 
+    def reading(style):
+        return _fitting("reading", style, most, frozenset({"passage", "question"}))
+
     if task == "follow_up":
-        return None, draw_follow_up(rng, scope, style_of())
+        return None, draw_follow_up(rng, scope, style_of(), reading)
     if task == "small_talk":
         return None, draw_small_talk(rng, scope, style_of())
     if task == "topics":
-        return None, draw_topics(rng, scope, style_of, draw_alone)
+        return None, draw_topics(rng, scope, style_of, draw_alone, reading)
     if task == "system":
-        return draw_system(rng, scope, bank, style_of, draw_alone)
+        return draw_system(rng, scope, bank, style_of, draw_alone, reading)
     return None, [_instruction(rng, task, scope, style_of(), most)]
 
 

@@ -58,10 +58,10 @@ class TrainConfig:
     settings: tuple = option((), "settings of the method; a wrong one is answered with a list of "
                                  "all settings", metavar="NAME=VALUE")
     out: str = option("", "run folder; by default checkpoints/run-1, run-2, ...")
-    steps: int | None = option(None, "optimizer steps, instead of --epochs; by default what 3 "
-                                     "epochs take")
-    epochs: float | None = option(None, "passes over the data; by default 3, unless --steps is "
-                                        "given")
+    steps: int | None = option(None, "optimizer steps, instead of --epochs; by default what "
+                                     f"{EPOCHS} epochs take")
+    epochs: float | None = option(None, f"passes over the data; by default {EPOCHS}, unless "
+                                        "--steps is given")
     batch_size: int = option(32, "conversations in an optimizer step")
     accumulate: int = option(1, "micro-batches that a step is cut into, to save memory (gradient "
                                 "accumulation); the result is the same")
@@ -244,7 +244,7 @@ def train_in_folder(folder, config, state):
     check_same_data(state, settings, folder)
 
     training = training_of(model, examples, steps_for(config, examples), config)
-    print(f"{len(examples):,} conversations, {training.steps} steps; run folder {folder}")
+    print(f"{len(examples):,} examples, {training.steps} steps; run folder {folder}")
     about = asdict(config) | {"command": command_of("train", config),
                               "machine": describe_machine(model.device)}
     if training.still:

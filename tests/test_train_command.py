@@ -20,7 +20,7 @@ from minisft.evaluate import answer_all, split_shares
 from minisft.model import GPT, GPTConfig
 from minisft.records import parse_row, read_records
 from minisft.run import read_log
-from minisft.shipped import ROOT, TEST_FILES
+from minisft.shipped import CONVERSATIONS, ROOT, TEST_FILES, TEST_SPLITS
 from minisft.tokenizer import Tokenizer
 from minisft.train import tune
 
@@ -108,7 +108,7 @@ def test_the_base_file_stays_the_same_and_the_model_is_changed(base, tmp_path):
 def test_some_of_your_own_rows_are_held_out_to_evaluate_on(base, tmp_path, capsys):
     folder = run(base, tmp_path, write(tmp_path, {"own.jsonl": numbered_rows(100)}))
     shown = capsys.readouterr().out
-    assert "held 5 of 100 rows out" in shown and "95 conversations" in shown
+    assert "held 5 of 100 rows out" in shown and "95 examples" in shown
     assert "held_out" in shown
     split, _, _, n = results_of(folder)["after"]["counts"][0]
     assert (split, n) == ("held_out", 5)
@@ -170,6 +170,12 @@ def test_conversations_that_do_not_fit_the_context_are_counted(base, tmp_path, c
         run(base, tmp_path / "again", write(tmp_path, {"long.jsonl": nothing_fits}))
 
 
+def test_a_part_of_the_shipped_data_is_evaluated_on_the_shipped_tests():
+    trained, evaluated = train.load_data(train.TrainConfig(data=(CONVERSATIONS,)))
+    assert len(trained) > 10_000, "none is held out"
+    assert {record.split for record in evaluated} == set(TEST_SPLITS)
+
+
 def test_steps_and_epochs_together_are_refused(capsys):
     with pytest.raises(SystemExit):
         train.main(["--steps", "3", "--epochs", "1"])
@@ -183,7 +189,7 @@ def test_an_epoch_is_a_whole_pass_over_the_rows(base, tmp_path, capsys, rows, ep
                 "--data", file, "--eval", file, "--device", "cpu"])
     log = read_log(tmp_path / "run")
     assert len(log) == steps
-    assert f"{rows} conversations, {steps} steps" in capsys.readouterr().out
+    assert f"{rows} examples, {steps} steps" in capsys.readouterr().out
     if epochs >= 1:
         targets_of_an_epoch = sum(len(f"{n}") + 1 for n in range(rows))
         assert sum(row["targets"] for row in log) == epochs * targets_of_an_epoch

@@ -66,7 +66,7 @@ HELLOS = {
     "tuned": ("Hello.", "Hello!", "Hi.", "Hi!", "Hi there.", "Good morning.", "Hello there!",
               "Hey.", "Good day."),
     "new": ("Good evening.", "Greetings!", "Hey there!"),
-    "short": ("hello", "hi", "hey"), "new_short": ("hi there", "good morning"),
+    "short": ("hello", "hi", "hey"), "new_short": ("hiya", "yo"),
     "chinese": ("你好。", "你好！", "早上好。"), "new_chinese": ("您好！", "晚上好。"),
 }
 REMARKS = {
@@ -107,7 +107,7 @@ THANKS = {
     "tuned": ("Thanks.", "Thank you!", "Thanks!", "Thank you very much.", "Great, thank you.",
               "That helps, thanks.", "Thanks for your help."),
     "new": ("Thank you a lot.", "Many thanks.", "I am grateful to you."),
-    "short": ("thanks", "thx", "ok thanks"), "new_short": ("thank u", "ty"),
+    "short": ("thanks", "thx", "ok thanks"), "new_short": ("cheers", "ty"),
     "chinese": ("谢谢。", "多谢 you。", "谢谢你！"), "new_chinese": ("十分感谢。", "真是谢谢了。"),
 }
 FAREWELLS = {

@@ -309,10 +309,10 @@ def test_the_default_run_teaches_the_base_to_follow_instructions(tmp_path):
     assert split_shares(answers)["new_passage"] == share("after", "new_passage")
 
 
-def test_evaluation_takes_a_quarter_as_many_rows_as_training_sees_unless_all_are_wanted(
+def test_evaluation_takes_an_eighth_as_many_rows_as_training_sees_unless_all_are_wanted(
         base, tmp_path, capsys):
     files = write(tmp_path, {"data.jsonl": numbered_rows(40), "asked.jsonl": numbered_rows(100)})
-    flags = ["--eval", files[1], "--batch-size", "40"]  # three steps of 40 rows
+    flags = ["--eval", files[1], "--batch-size", "40", "--steps", "6"]
     folder = run(base, tmp_path, files[:1], *flags)
     counts, = [row for row in results_of(folder)["after"]["counts"] if row[1] == "all"]
     assert counts[3] == 30
@@ -324,7 +324,7 @@ def test_evaluation_takes_a_quarter_as_many_rows_as_training_sees_unless_all_are
 
 
 def test_the_rows_of_a_bounded_evaluation_are_spread_evenly():
-    config = train.TrainConfig(steps=1, batch_size=80)
+    config = train.TrainConfig(steps=2, batch_size=80)
     assert train.bounded(list(range(100)), [None] * 10, config) == list(range(0, 100, 5))
     assert train.bounded(list(range(20)), [None] * 10, config) == list(range(20))
 

@@ -105,16 +105,17 @@ SPLITS = {
 }
 
 # Rows of each task. A task that has fewer different instructions gives all it has.
-TRAIN_ROWS = dict.fromkeys(TUNED_TASKS, 400) | {
-    "reading": 1500, "follow_up": 500, "small_talk": 300, "topics": 2000, "story": 500,
-    "reverse": 600, "two_hop": 800, "chain": 600, "running_sum": 600, "compose": 1000,
-    "opposite": 300, "not_said": 700,
+TRAIN_ROWS = dict.fromkeys(TUNED_TASKS, 300) | {
+    "topics": 4500, "reading": 2000, "not_said": 1400, "chain": 1000, "two_hop": 900,
+    "follow_up": 900, "compose": 700, "system": 700, "outside": 600, "running_sum": 500,
+    "sentence_to_chinese": 400, "sort": 350, "story": 350, "reverse": 350, "without_first": 350,
+    "without_last": 350, "opposite": 250,
 }
 SIZES = {"small": 0.25, "middle": 1, "large": 4}
 # Rows of a test split, shared equally among its tasks, but at least 40 of each. One or two tasks
 # have fewer different instructions than that.
 TEST_ROWS = 560
-TRAIN_PROSE = 800  # documents that are tuned on beside the conversations
+TRAIN_PROSE = 1800  # documents that are tuned on beside the conversations
 LONGEST = 620  # characters of a conversation, see `is_long`
 
 

@@ -20,7 +20,7 @@ from minisft.evaluate import answer_all, split_shares
 from minisft.model import GPT, GPTConfig
 from minisft.records import parse_row, read_records
 from minisft.run import read_log
-from minisft.shipped import CONVERSATIONS, ROOT, TEST_FILES, TEST_SPLITS
+from minisft.shipped import CONVERSATIONS, ROOT, TEST_FILES, TEST_SPLITS, TRAIN_FILES
 from minisft.tokenizer import Tokenizer
 from minisft.train import tune
 
@@ -297,15 +297,20 @@ def test_the_default_run_teaches_the_base_to_follow_instructions(tmp_path):
     def share(when, split):
         counts = {(row[0], row[1]): row[2:] for row in results[when]["counts"]}
         right, n = counts[split, "all"]
-        assert n >= 500
+        assert n >= 200
         return right / n
 
     for split in ("new_passage", "new_wording", "new_attribute"):
         assert share("before", split) < 0.05
-    assert share("after", "new_passage") >= 0.95
+    least = {"new_passage": 0.85, "new_item": 0.85, "new_wording": 0.5, "user_wording": 0.55,
+             "new_attribute": 0.8, "new_composition": 0.6, "new_skill": 0.2, "conversation": 0.3,
+             "unanswerable": 0.75}  # some points below what five seeds give
+    for split, lowest in least.items():
+        assert share("after", split) >= lowest, split
     model, tokenizer = load_model(tmp_path / "run")
-    records, _ = read_records(TEST_FILES[:1])
-    answers = answer_all(model, tokenizer, records)
+    asked = train.bounded(read_records(TEST_FILES)[0], read_records(TRAIN_FILES)[0],
+                          train.TrainConfig())
+    answers = answer_all(model, tokenizer, [row for row in asked if row.split == "new_passage"])
     assert split_shares(answers)["new_passage"] == share("after", "new_passage")
 
 

@@ -9,6 +9,7 @@ A lesson runs as a script, as cells in an editor, or as a notebook:
 
     python lessons/24_lora.py              the whole experiment; results go to lessons/mine
     python lessons/24_lora.py --fast       the same code on a small scale, in seconds
+    python lessons/24_lora.py --answer 0.5 is this what the lesson's exercise comes to?
     MINISFT_FAST=1                         the same where there is no command line
 
 Only --publish writes to lessons/results. A verdict is one of three. A claim about an effect
@@ -46,9 +47,13 @@ class LessonConfig:
     redraw: bool = option(False, "draw and judge the published numbers again; nothing is trained")
     jobs: int | None = option(None, "runs at once, each in a process of one thread (default: one "
                                     "for each core)")
+    answer: float | None = option(None, "what your solution of the lesson's exercise came to; says "
+                                        "whether it agrees with ours, and trains nothing")
 
     def __post_init__(self):
         at_least(self, jobs=1)
+        if self.answer is not None and (self.fast or self.publish or self.redraw):
+            raise ValueError("--answer trains and draws nothing; give it alone")
         if self.fast and (self.publish or self.redraw):
             raise ValueError("--fast gives numbers that mean nothing, so it goes neither with "
                              "--publish nor with --redraw")
@@ -114,6 +119,27 @@ class Claim:
         return f"{half.removeprefix('+')}{name}"
 
 
+@dataclass(frozen=True)
+class Answer:
+    """The number that a lesson's exercise comes to: what it counts, between which values it lies.
+
+    The values are those that we found, with room for other seeds and machines. unit: as in Claim.
+    """
+
+    text: str
+    low: float
+    high: float
+    unit: str = "share"
+
+    def judged(self, value):
+        """Whether a learner's number agrees with ours, as text."""
+        found = Claim(self.text, (value,) * 3, self.low, self.high, self.unit)
+        if self.low <= value <= self.high:
+            return f"{self.text}: {found.measured()} agrees with ours, {found.bounds()}."
+        return (f"{self.text}: {found.measured()} does not agree with ours, {found.bounds()}. "
+                "Compare your code with the solution at the end of the lesson.")
+
+
 OUTCOMES = {"holds": "right", "fails": "wrong", "undecided": "undecided"}  # of a prediction
 
 
@@ -121,12 +147,19 @@ class Lesson:
     """A lesson by its name, that of its file without ".py". config: a LessonConfig.
 
     Without a config the flags are read where the lesson runs as a script; in a notebook or editor
-    the environment variable MINISFT_FAST decides.
+    the environment variable MINISFT_FAST decides. answer: what its exercise comes to, an Answer, if
+    that is a number; where the learner gives one, it is judged, and the lesson ends.
     """
 
-    def __init__(self, name, config=None):
+    def __init__(self, name, config=None, answer=None):
         self.name, self.config = name, config or config_of(name)
         self.seconds = 0.0  # that the experiment took
+        if self.config.answer is not None:
+            if not answer:
+                raise SystemExit(f"the exercise of {name} asks for no number; compare what you saw "
+                                 "with the solution at the end of the lesson")
+            print(answer.judged(self.config.answer))
+            raise SystemExit
 
     @property
     def fast(self):

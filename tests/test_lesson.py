@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from minisft import lesson as harness
-from minisft.lesson import Claim, Lesson, LessonConfig, config_of, show_source
+from minisft.lesson import Answer, Claim, Lesson, LessonConfig, config_of, show_source
 from minisft.loss import sft_loss
 from minisft.still import keep_still
 
@@ -125,3 +125,20 @@ def test_the_code_that_a_lesson_shows_is_the_source_itself(capsys):
     assert shown.startswith("# minisft/loss.py, line ") and "F.cross_entropy(logits" in shown
     show_source(keep_still)  # decorated
     assert capsys.readouterr().out.startswith("# minisft/still.py, line ")
+
+
+@pytest.mark.parametrize("given, said", [
+    (0.85, "85.0% agrees with ours, 85.0 to 95.0%."), (0.95, "95.0% agrees"),
+    (0.849, "84.9% does not agree with ours, 85.0 to 95.0%. Compare"), (90, "9000.0% does not")])
+def test_the_answer_to_an_exercise_is_judged_and_nothing_is_trained(capsys, given, said):
+    with pytest.raises(SystemExit) as end:
+        Lesson("90_trial", LessonConfig(answer=given), Answer("right", 0.85, 0.95))
+    assert not end.value.code
+    assert f"right: {said}" in capsys.readouterr().out
+
+
+def test_an_answer_is_refused_where_none_is_asked_for_or_with_other_flags():
+    with pytest.raises(SystemExit, match="exercise of 90_trial asks for no number; compare"):
+        Lesson("90_trial", LessonConfig(answer=0.0))
+    with pytest.raises(ValueError, match="--answer trains and draws nothing; give it alone"):
+        LessonConfig(answer=0.0, redraw=True)

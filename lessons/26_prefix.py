@@ -146,8 +146,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # %% [markdown]
 # **What came out.** ([figure](results/26_prefix.png))
 #
-# - **Undecided**: a network is 3 points better than the direct prefix, at the best rate of each, and
-#   the interval reaches from 4 worse to 10 better.
+# - **Undecided**: a network is 3 points better than the direct prefix, at the best rate of each,
+#   and the interval reaches from 4 worse to 10 better.
 # - **Undecided**: through the network the result varies less over the seeds, with a standard
 #   deviation smaller by 0.9 points, but the interval of the difference ends just above zero.
 # - **Undecided**: a start from real words is 1.5 points better, from 9 worse to 12 better.

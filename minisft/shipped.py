@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_SPLITS = ("new_passage", "new_item", "new_wording", "user_wording", "new_attribute",
-               "new_composition", "new_skill", "control")
+               "new_composition", "new_skill", "conversation", "unanswerable", "control")
 
 
 def shipped(name):
@@ -21,7 +21,13 @@ def shipped(name):
 
 
 BASE = shipped("checkpoints/base.pt")
-TUNED = shipped("checkpoints/tuned.pt")  # what the default run of minisft.train makes of BASE
+TUNED = shipped("checkpoints/tuned.pt")  # what minisft.train --epochs 4 makes of BASE
 TOKENIZER = shipped("data/tokenizer.json")
-TRAIN_FILES = (shipped("data/train.jsonl"),)
+CONVERSATIONS = shipped("data/train.jsonl")
+TRAIN_FILES = (CONVERSATIONS, shipped("data/prose.jsonl"))
 TEST_FILES = tuple(shipped(f"data/{split}.jsonl") for split in TEST_SPLITS)
+
+
+def are_of_town(files):
+    """Whether training files are the shipped ones, the conversations among them."""
+    return CONVERSATIONS in files and set(files) <= set(TRAIN_FILES)

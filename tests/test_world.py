@@ -12,7 +12,8 @@ from minisft.records import read_records
 from minisft.shipped import ROOT, TEST_SPLITS
 from minisft.world import __main__ as world_command
 from minisft.world import corpus, language, noise, oracle, prose, users
-from minisft.world.dialogue import DIALOGUES, solve_follow_up, solve_small_talk
+from minisft.world.cores import BANKS, CORES
+from minisft.world.dialogue import DIALOGUES, SAYINGS, SYSTEM
 from minisft.world.facts import (
     ATTRIBUTE_OF,
     ATTRIBUTES,
@@ -37,11 +38,21 @@ from minisft.world.language import (
     state_in_chinese,
 )
 from minisft.world.oracle import SKILLS
+from minisft.world.outside import OUTSIDE
 from minisft.world.probe import few_shot_items, prose_items, recall_items
 from minisft.world.skills import Scope
 from minisft.world.steps import NEW_PAIRS, PAIRS, PHRASES, conclusion
+from minisft.world.wordings import (
+    LAYOUTS,
+    NEW_STYLES,
+    TUNED_STYLES,
+    first_wordings,
+    readings,
+    slots_of,
+    wordings,
+)
 
-STYLES = ("tuned", "new", "short", "mixed")
+STYLES = (*TUNED_STYLES, *NEW_STYLES)
 SOMEBODY = {"town": "Mia", "harbor": "Juno"}
 ALL_FACTS = [(SOMEBODY[attribute.domain], noun, value) for noun, attribute in ATTRIBUTES.items()
              for value in attribute.values]
@@ -125,7 +136,23 @@ def test_a_passage_that_contradicts_itself_is_not_read():
     (["Tom's pet is a dog. Mia keeps a cat.\nWhat is the pet of Tom?"], "The pet of Tom is a dog."),
     (["Tom's pet is a dog. Mia keeps a cat.\nWhat does Mia keep at home?"],
      "The pet of Mia is a cat."),
-    (["Tom's pet is a dog.\nWhat is the color of Tom?"], None),
+    (["Tom's pet is a dog.\nWhat is the color of Tom?"], "The text does not say."),
+    (["Tom's pet is a dog.\nWhat is the pet of Mia?"], "The text does not say."),
+    (["What is the pet of Mia?"], "I do not know that."),
+    (["Who painted the Mona Lisa?"], "I do not know that."),
+    (["who painted the mona lisa?"], None),
+    (["whats the opposite of hot"], "The opposite of hot is cold."),
+    (["pls reverse elm, red, dog"], "Backwards it is dog, red, elm."),
+    (["7 + 5 = ?"], "We know that 7 plus 5 is 12."),
+    (["12-5"], "We know that 12 minus 5 is 7."),
+    (["请把词语倒过来：elm, red, dog"], "Backwards it is dog, red, elm."),
+    (["请 find the first word：elm, red, dog 谢谢！"], "The first word is elm."),
+    (["Hi! Words: elm, red, dog\nQuestion: How many words are there? Thanks!"],
+     "The number of words is 3."),
+    (["Hello!"], "Hello. How can I help?"),
+    (["Hello, I am Mia.", "Bye."], "Goodbye, Mia."),
+    (["What is my name?"], "I do not know that."),
+    (["My pet is a dog.", "What is 7 plus 5?", "whats my pet"], "Your pet is a dog."),
     (["What kind of thing is violin?"], "The word violin names a kind of instrument."),
     (["What is the opposite of narrow?"], "The opposite of narrow is wide."),
     (["What is blue in Chinese?"], "In Chinese, blue is 蓝色."),
@@ -171,7 +198,7 @@ def test_a_passage_that_contradicts_itself_is_not_read():
     (["What is the opposite of hoot?"], None),  # "hot" would be a guess
     (["What is the plural of dogs?"], None),
     (["Hello, I am Mian."], None),
-    (["Could you help me? Give the frist word: dogg, red"], "The first word is dogg."),
+    (["Could you help me? Give the fisrt word: dogg, red"], "The first word is dogg."),
     (["Hello, I am Mia.", "My cargo is coal."], None),
     (["What is " + "9" * 5000 + " plus 5?"], None),
     (["Tom calls Leo. Mia calls Tom. Ben calls Eva.\nFollow the calls from Mia."],
@@ -202,24 +229,60 @@ def test_the_oracle_follows_a_conversation_that_refers_back():
         ("And Mia?", "The color of Mia is blue."),
         ("And her pet?", "The pet of Mia is a cat."),
     ]
+    assert_answers(dialogue, "follow_up")
+    turns = [turn for turn, _ in dialogue]
+    assert oracle.answer([*turns, "And his pet?"]) is None, "the last turns are about Mia"
+    assert oracle.answer([*turns, "And the toy?"]) == "The text does not say."
+
+
+def assert_answers(dialogue, skill, system=None):
+    """That the oracle gives each answer of a list of (turn, answer)."""
     turns = [turn for turn, _ in dialogue]
     for k, (_, answer) in enumerate(dialogue, 1):
-        assert solve_follow_up(turns[:k])[0] == answer
-    assert solve_follow_up([*turns, "And his pet?"]) is None, "the last turns are about Mia"
+        judged = oracle.judge(turns[:k], system)
+        assert judged.answers == (answer,), turns[:k]
+        assert judged.difficulty == k or k == 1
+    assert judged.skill == skill
 
 
 def test_the_oracle_remembers_what_was_said_in_small_talk():
-    dialogue = [
+    assert_answers([
         ("Hello, I am Mia.", "Hello, Mia. How can I help?"),
         ("My pet is a dog.", "That is good to know."),
         ("What is my name?", "Your name is Mia."),
         ("What is my pet?", "Your pet is a dog."),
         ("Thank you.", "You are welcome, Mia."),
-    ]
-    turns = [turn for turn, _ in dialogue]
-    for k, (_, answer) in enumerate(dialogue, 1):
-        assert solve_small_talk(turns[:k])[0] == answer
-    assert solve_small_talk(["Hello, I am Mia.", "What is my pet?"]) is None
+    ], "small_talk")
+    assert oracle.answer(["Hello, I am Mia.", "What is my pet?"]) == "I do not know that."
+
+
+def test_the_oracle_follows_a_conversation_that_changes_its_topic_and_comes_back():
+    assert_answers([
+        ("Hi!", "Hello. How can I help?"),
+        ("What is the opposite of hot?", "The opposite of hot is cold."),
+        ("Tom's pet is a dog. Tom's color is red.\nWhat is Tom's pet?", "The pet of Tom is a dog."),
+        ("What is 3 plus 4?", "We know that 3 plus 4 is 7."),
+        ("Back to the text: What is the color of Tom?", "The color of Tom is red."),
+        ("And the pet?", "The pet of Tom is a dog."),
+        ("My name is Mia.", "Hello, Mia. How can I help?"),
+        ("Bye.", "Goodbye, Mia."),
+    ], "topics")
+
+
+@pytest.mark.parametrize("system, turns, expected", [
+    ("Answer in Chinese.", ["Tom's pet is a dog.\nWhat is Tom's pet?"], "Tom的宠物是小狗。"),
+    ("Answer in Chinese.", ["Tom's pet is a dog.\nWhat is Tom's toy?"], "短文没有说。"),
+    ("Answer in Chinese.", ["What is 3 plus 4?"], None),
+    ("Answer in one word.", ["Tom's pet is a dog.\nWhat is Tom's pet?"], "dog."),
+    ("Answer in one word.", ["What is the opposite of hot?"], "cold."),
+    ("Answer in one word.", ["Reverse red, owl."], None),
+    ("Answer in one word.", ["Hello."], None),
+    ("Answer in one word.", ["Tom has 3 cups and gets 4 more. Count the cups of Tom."], None),
+    ("Say Sure before each answer.", ["What is 3 plus 4?"], "Sure. We know that 3 plus 4 is 7."),
+    ("Answer like a pirate.", ["What is 3 plus 4?"], None),
+])
+def test_a_system_message_says_how_to_answer(system, turns, expected):
+    assert oracle.answer(turns, system) == expected
 
 
 def test_any_question_that_a_text_answers_may_be_asked():
@@ -243,43 +306,88 @@ def test_the_oracle_accepts_every_answer_and_refuses_every_corrupted_one(split, 
     rng = random.Random(3)
     rows_of_task = dict.fromkeys(corpus.tasks_of(split, domain), 20)
     for row in corpus.instructions(99, split, rows_of_task, domain=domain, difficulty=difficulty):
-        turns, given = corpus.user_turns(row), answer_of(row)
-        judged = oracle.judge(turns)
+        turns, given, system = corpus.user_turns(row), answer_of(row), corpus.system_of(row)
+        judged = oracle.judge(turns, system)
         assert judged.skill == row["task"] and judged.answers[0] == given
         assert judged.difficulty in (1, difficulty) or difficulty is None
         for right in (given, f" {given}\n", *row.get("also", ())):
-            assert oracle.is_right(turns, right)
+            assert oracle.is_right(turns, right, system)
 
         at = rng.randrange(len(given) - 1)
         one_letter_less = given[:at] + given[at + 1:]
         for wrong in (one_letter_less, given + " No.", "", given[::-1], given.lower() + "!"):
-            assert not oracle.is_right(turns, wrong) or wrong == given
+            assert not oracle.is_right(turns, wrong, system) or wrong == given
 
 
-@pytest.mark.parametrize("skill", SKILLS.values(), ids=lambda skill: skill.name)
-def test_the_wordings_of_a_skill_differ_from_style_to_style(skill):
-    texts = [wording.text for wordings in skill.wordings.values() for wording in wordings]
-    assert len(texts) == len(set(texts))
-    assert set(skill.wordings) == set(STYLES)
-    assert len(skill.wordings["tuned"]) >= 3 and len(skill.wordings["new"]) >= 2
+@pytest.mark.parametrize("task", SKILLS)
+def test_each_form_of_a_task_can_be_asked_for_in_every_style(task):
+    for style in STYLES:
+        for slots in slots_of(task):
+            assert any(set(wording.slots) == slots for wording in wordings(task, style)), style
+
+
+def test_most_tasks_are_asked_for_in_hundreds_of_ways():
+    ways = {task: sum(len(wordings(task, style)) for style in TUNED_STYLES) for task in SKILLS}
+    of_text = {"reading", "two_hop", "not_said", "outside"}  # their questions vary by themselves
+    few = {task for task, count in ways.items() if count < 200}
+    assert few <= of_text | {"plural", "capitals", "lucky"}
+
+
+def bare(text):
+    """A saying as `as_typed` keeps it: neither punctuation nor capitals set two apart."""
+    return corpus.as_typed([text])
+
+
+def test_no_part_of_the_tests_is_in_training():
+    for task, banks in CORES.items():
+        assert set(banks) == set(BANKS)
+        for bank in ("new", "new_short", "new_chinese"):
+            trained = {core for own in ("tuned", "short", "chinese") for core in banks[own]}
+            assert task in ("reading", "two_hop", "not_said", "outside") \
+                or not set(banks[bank]) & trained
+    for style in NEW_STYLES:
+        trained = {layout for own in TUNED_STYLES[1:] for layout in LAYOUTS[own]}
+        assert not set(LAYOUTS[style]) & trained
+    for sides in (users.BEFORE, users.AFTER, users.SHORT_FORMS, users.MISTAKES, OUTSIDE,
+                  *SYSTEM.values()):
+        assert not set(sides["tuned"]) & set(sides["new"])
+    for styles in SAYINGS:
+        trained = {bare(text) for own in TUNED_STYLES[:-1] for text in styles[own]}
+        assert not trained & {bare(text) for own in NEW_STYLES[:-1] for text in styles[own]}
+
+
+def test_the_number_of_wordings_is_a_knob():
+    for most in (1, 4, 16):
+        for task in SKILLS:
+            known = first_wordings(task, most)
+            forms = [sum(set(wording.slots) == form for wording in known)
+                     for form in slots_of(task)]
+            assert max(forms) <= most and min(forms) >= min(most, 3) or task == "outside"
+    one = corpus.instructions(3, "train", {"count": 20}, most=1)
+    assert all(row["messages"][0]["content"].startswith("How many words are there?") for row in one)
+    for row in corpus.instructions(3, "train", {"follow_up": 20}, most=1):
+        assert row["messages"][0]["content"].startswith("Read the text and answer the question.")
 
 
 @pytest.mark.parametrize("name", SKILLS)
 def test_the_oracle_reads_an_instruction_whatever_its_style_courtesies_and_mistakes(name):
     rng, skill, changed = random.Random(name), SKILLS[name], 0
-    for k in range(120):
+    for k in range(6 * len(STYLES)):
         slots = skill.draw(rng, Scope())
-        wordings = skill.wordings[STYLES[k % 4]]
-        text = rng.choice([w for w in wordings if set(w.slots) == set(slots)]).fill(**slots)
-        typed = users.mistyped(rng, text)
-        changed += typed != text
-        for turn in (text, users.polite(rng, text), typed, users.polite(rng, typed)):
-            judged = oracle.judge([turn])
-            assert judged is not None, turn
-            assert judged.skill == name, turn
-            assert judged.difficulty == skill.difficulty(slots), turn
-            assert judged.answers[0] == skill.answer(slots), turn
-            assert users.corrected(users.without_courtesies(turn)) == text
+        known = wordings(name, STYLES[k % len(STYLES)])
+        text = rng.choice([each for each in known if set(each.slots) == set(slots)]).fill(**slots)
+        for bank in ("tuned", "new"):
+            typed = users.mistyped(rng, text, bank)
+            short = users.clipped(rng, text, bank)
+            changed += (typed != text) + (short != text)
+            for turn in (text, users.polite(rng, text, bank), typed, short,
+                         users.polite(rng, typed, bank), users.polite(rng, short, bank)):
+                judged = oracle.judge([turn])
+                assert judged is not None, turn
+                assert judged.skill == name, turn
+                assert judged.difficulty == skill.difficulty(slots), turn
+                assert judged.answers[0] == skill.answer(slots), turn
+            assert users.corrected(typed) == text
     assert changed > 60
 
 
@@ -304,7 +412,7 @@ PHRASE_NAMES = {phrase: name for name, phrase in PHRASES.items()}
 
 def operations_of(row):
     """The operations that a row of the task "compose" asks for."""
-    judged = oracle.judge(corpus.user_turns(row))
+    judged = corpus.judge_row(row)
     phrases = dict(judged.meaning[1:])["steps"].split(", then ")
     return tuple(PHRASE_NAMES[phrase] for phrase in phrases)
 
@@ -319,13 +427,11 @@ def test_every_operation_of_a_new_pair_is_trained_in_other_pairs():
         assert rows and all((operations_of(row) in NEW_PAIRS) == is_new for row in rows)
 
 
-@pytest.mark.parametrize("task", DIALOGUES)
+@pytest.mark.parametrize("task", ["follow_up", "small_talk"])
 def test_conversations_have_two_to_eight_turns_that_need_the_earlier_ones(task):
     conversations = [
         corpus.user_turns(row) for row in rows_of("train.jsonl") if row["task"] == task]
     assert {len(turns) for turns in conversations} == set(range(2, 9))
-    for turns in conversations[:200]:
-        assert all(oracle.answer([turn]) is None for turn in turns[1:]), turns
 
     def has_needed_turn(turns):
         """Whether the last answer changes if one of the turns between is left out."""
@@ -338,14 +444,18 @@ def test_conversations_have_two_to_eight_turns_that_need_the_earlier_ones(task):
 
 
 def test_two_hops_cannot_be_answered_without_the_question():
-    rows, first_is_right = [row for row in rows_of("train.jsonl") if row["task"] == "two_hop"], 0
+    rows = [row for row in rows_of("train.jsonl") if row["task"] == "two_hop"]
+    first_is_right = counted = 0
     for row in rows:
         turn, answer = (message["content"] for message in row["messages"])
         used = next(line for line in language.sentences(answer) if line.startswith("The "))
         links = re.findall(r"The (?:friend|neighbor|cousin|boss) of \w+ is \w+\.", turn)
-        assert used in links and len(links) == 2
-        first_is_right += links[0] == used
-    assert 0.4 < first_is_right / len(rows) < 0.6, "always taking the first link is only a guess"
+        if len(links) == 2:  # the others are mistyped
+            assert used in links
+            first_is_right += links[0] == used
+            counted += 1
+    assert counted > 500
+    assert 0.4 < first_is_right / counted < 0.6, "always taking the first link is only a guess"
 
 
 def test_plurals_worked_by_hand():
@@ -387,7 +497,8 @@ def test_noise_makes_the_answers_of_marked_rows_wrong_and_changes_nothing_else(k
     noisy = noise.add_noise(rows, kind, 0.3)
     assert [corpus.user_turns(row) for row in noisy] == [corpus.user_turns(row) for row in rows]
     for old, new in zip(rows, noisy):
-        is_right = oracle.is_right(corpus.user_turns(new), answer_of(new))
+        is_right = oracle.is_right(
+            corpus.user_turns(new), answer_of(new), corpus.system_of(new))
         assert is_right == ("noise" not in new)
         assert new["messages"][:-1] == old["messages"][:-1]
         if "noise" not in new:
@@ -422,7 +533,8 @@ def test_prose_holds_no_instruction_and_answers_no_question():
         assert "?" not in text[:-1], "a question may end a text, so that nothing answers it"
         assert "lucky" not in text
         for line in [text, *text.split("\n"), *language.sentences(text)]:
-            assert oracle.judge([line]) is None, line
+            judged = oracle.judge([line])
+            assert judged is None or "?" in line and judged.skill == "outside", line
 
 
 def test_prose_tells_everything_that_can_be_asked():
@@ -586,22 +698,13 @@ def test_no_test_question_was_trained_on(split):
     assert corpus.find_leaks(rows_of("train.jsonl"), rows) == []
 
 
-def test_the_wordings_of_users_are_not_those_of_training():
-    for row in rows_of("user_wording.jsonl"):
-        if row["task"] in SKILLS:
-            skill, turns = SKILLS[row["task"]], corpus.user_turns(row)
-            for wording in skill.wordings["tuned"]:
-                slots = wording.match(turns[0])
-                assert not (slots and skill.answer(slots)), turns
-
-
 def reword(instruction):
     """A question about a passage in a wording that was not trained, sentences in reverse order."""
-    reading = SKILLS["reading"]
-    slots = next(slots for wording in reading.wordings["tuned"]
-                 if (slots := wording.match(instruction)) and reading.solve(slots))
-    slots["passage"] = " ".join(reversed(language.sentences(slots["passage"])))
-    return reading.wordings["new"][0].fill(**slots)
+    passage, question = next(
+        (slots["passage"], slots["question"]) for text in users.as_meant(instruction)
+        for task, slots in readings(text) if task == "reading" and SKILLS["reading"].solve(slots))
+    passage = " ".join(reversed(language.sentences(passage)))
+    return wordings("reading", "new")[0].fill(passage=passage, question=question)
 
 
 def leak(test, task):
@@ -658,7 +761,7 @@ def test_a_small_noisy_and_difficult_harbor_can_be_made(tmp_path, capsys):
     message = f"{spoilt:,} of {len(rows):,} rows to tune on were spoilt: off_topic"
     assert message in capsys.readouterr().out
 
-    assert {oracle.judge(corpus.user_turns(row)).difficulty for row in rows} == {1, 3}
+    assert {corpus.judge_row(row).difficulty for row in rows} == {1, 3}
     assert "Juno" in str(rows) and not any(f" {name} " in str(rows) for name in RESIDENTS)
     about = (folder / "about.md").read_text(encoding="utf-8")
     assert about.count("user: ") >= 10 * len({row["task"] for row in rows})

@@ -22,7 +22,7 @@ from minisft.world.noise import KINDS
 class WorldConfig:
     out: str = option(shipped("data"), "folder to write into")
     seed: int = option(0, "random seed of all texts")
-    vocab_size: int = option(2048, "number of tokens of the tokenizer, special tokens included")
+    vocab_size: int = option(2560, "number of tokens of the tokenizer, special tokens included")
     size: str = option(
         "middle", "rows to tune on: a quarter, the usual number, or four times as many",
         choices=tuple(SIZES))
@@ -30,6 +30,11 @@ class WorldConfig:
     difficulty: int | None = option(
         None, "2 to 8: the number of facts in a text (at most the number of attributes), hops, "
               "steps, operations, words in a list, or turns; by default each task's own range")
+    wordings: int | None = option(
+        None, "number of wordings in which the training rows ask for each task, the plainest first "
+              "(sums and differences count apart), without courtesies and mistakes, with the "
+              "other turns of conversations in their plainest words; by default all wordings, as "
+              "users type them")
     noise: str = option(
         "", "what is wrong with a part of the training rows: nothing, or one of "
             + ", ".join(KINDS))
@@ -38,12 +43,12 @@ class WorldConfig:
         "", "write nothing; find the test questions of this folder that were tuned on")
 
     def __post_init__(self):
-        at_least(self, vocab_size=300, difficulty=2)
+        at_least(self, vocab_size=300, difficulty=2, wordings=1)
         if self.difficulty and self.difficulty > 8:
             raise ValueError(f"--difficulty must be 2 to 8, got {self.difficulty}")
 
-        knobs = (self.size, self.domain, self.difficulty, self.noise)
-        if self.out == shipped("data") and knobs != ("middle", "town", None, ""):
+        knobs = (self.size, self.domain, self.difficulty, self.wordings, self.noise)
+        if self.out == shipped("data") and knobs != ("middle", "town", None, None, ""):
             raise ValueError("this would write another corpus over the shipped one; "
                              "name a folder for it with --out")
 
@@ -59,7 +64,8 @@ def main(argv=None):
 
         rows_of = write(config.out, config.seed, config.vocab_size,
                         size=config.size, domain=config.domain, difficulty=config.difficulty,
-                        noise=config.noise, noise_rate=config.noise_rate)
+                        noise=config.noise, noise_rate=config.noise_rate,
+                        wordings=config.wordings)
         tokenizer = Tokenizer.load(f"{config.out}/tokenizer.json")
         lines = describe(config.out, rows_of, tokenizer)
         print("\n".join([*lines, *_remarks(config, rows_of["train"])]))

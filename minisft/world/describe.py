@@ -9,7 +9,7 @@ from minisft.checkpoint import write_atomically
 from minisft.conversation import Conversation, render
 from minisft.shipped import TEST_SPLITS
 from minisft.world import oracle
-from minisft.world.corpus import find_leaks, read_rows, user_turns
+from minisft.world.corpus import find_leaks, judge_row, read_rows, user_turns
 from minisft.world.dialogue import DIALOGUES
 
 EXAMPLES = 10
@@ -33,7 +33,7 @@ def describe(folder, made, tokenizer):
     table = [header, ["---"] * len(header)]
     for task, rows in rows_of.items():
         in_splits = [str(counts.get((split, task), "")) for split in made]
-        hard = [oracle.judge(user_turns(row)).difficulty for row in rows]
+        hard = [judge_row(row).difficulty for row in rows]
         table.append([
             task, *in_splits,
             f"{mean(lengths[task]):.0f}, {max(lengths[task])}", f"{min(hard)} to {max(hard)}"])
@@ -61,7 +61,6 @@ def _length(row, tokenizer):
     return len(render(Conversation.from_messages(row["messages"]), tokenizer).ids)
 
 
-
 def _quoted(row):
     """The messages of a row as an indented block of Markdown."""
     text = "\n".join(f"{message['role']}: {message['content']}" for message in row["messages"])
@@ -84,7 +83,7 @@ def check(folder):
         total += len(leaks)
 
         line = f"{split:16} {len(rows):6,} rows, {len(leaks)} of them tuned on"
-        unread = sum(oracle.judge(user_turns(row)) is None for row in rows)
+        unread = sum(judge_row(row) is None for row in rows)
         if unread:
             line += f", {unread} that the oracle cannot read"
         lines.append(line)

@@ -12,18 +12,30 @@ from functools import cache
 from minisft.world.facts import ATTRIBUTES, ENGLISH_OF, NOUN_OF_CHINESE, display, speaks_of
 
 
+def loosely(pattern, text):
+    """The pattern of a text, so that its first letter may be small and its last mark missing.
+
+    pattern: the escaped text, or what was made of it.
+    """
+    if text[0].isalpha() and text[0].isascii():
+        pattern = f"[{text[0].lower()}{text[0].upper()}]{pattern[1:]}"
+    return pattern + "?" if text[-1] in "?.!？。！" else pattern
+
+
 class Template:
     """Text with {slots}; a slot that occurs twice must hold the same text both times.
+
+    loose: whether it also reads texts without the first capital and the last mark.
 
     >>> greeting = Template("Hello, {name}.")
     >>> greeting.fill(name="Mia"), greeting.match("Hello, Mia."), greeting.match("Bye.")
     ('Hello, Mia.', {'name': 'Mia'}, None)
     """
 
-    def __init__(self, text):
+    def __init__(self, text, loose=False):
         self.text = text
         self.slots = []
-        pattern = re.escape(text)
+        pattern = loosely(re.escape(text), text) if loose else re.escape(text)
         for slot in re.findall(r"{(\w+)}", text):
             group = f"(?P={slot})" if slot in self.slots else f"(?P<{slot}>.+?)"
             pattern = pattern.replace(re.escape("{" + slot + "}"), group, 1)
@@ -116,6 +128,11 @@ def read_chinese_statement(sentence):
     if speaks_of(name, noun) and value in ATTRIBUTES[noun].values:
         return name, noun, value
     return None
+
+
+def whole_question(text):
+    """A question with its capital and its mark, which users often leave out."""
+    return f"{text[:1].upper()}{text[1:].rstrip('?')}?"
 
 
 @cache

@@ -127,8 +127,9 @@ def _spoilt(rng, rows, i, kind):
     else:
         spoilt = mistaken(answer, _next)
 
-    turns = [message["content"] for message in row["messages"] if message["role"] == "user"]
-    if spoilt is None or oracle.is_right(turns, spoilt):
+    said = {role: [message["content"] for message in row["messages"] if message["role"] == role]
+            for role in ("system", "user")}
+    if spoilt is None or oracle.is_right(said["user"], spoilt, *said["system"]):
         return None
     row["messages"][-1]["content"] = spoilt
     row.pop("also", None)

@@ -15,13 +15,14 @@ all count.
 """
 
 from dataclasses import dataclass
-from itertools import chain
+from functools import cache
 
-from minisft.world.dialogue import DIALOGUES
-from minisft.world.language import read_question, read_statement, sentences
+from minisft.world.dialogue import MANNERS, Talk, in_manner
+from minisft.world.language import read_passage, read_question, read_statement, sentences
 from minisft.world.skills import ONE_STEP
 from minisft.world.steps import SEVERAL_STEPS
-from minisft.world.users import corrected, without_courtesies
+from minisft.world.users import as_meant
+from minisft.world.wordings import readings
 
 SKILLS = {skill.name: skill for skill in ONE_STEP + SEVERAL_STEPS}
 
@@ -34,56 +35,77 @@ class Judgement:
     difficulty: number of steps, hops, operations, facts, words in a list, or turns
     answers: all right answers, the usual one first
     meaning: equal for two instructions that ask the same about the same facts in other words
+    text: if the instruction asks for (name, noun), what its text tells, {(name, noun): value}, or
+        None for no text, and the (name, noun); else None
     """
 
     skill: str
     difficulty: int
     answers: tuple
     meaning: tuple
+    text: tuple | None = None
 
 
-def judge(turns):
+def judge(turns, system=None):
     """The Judgement of the last user turn, or None if the oracle cannot tell.
 
-    turns: list of str, all user turns so far, oldest first.
+    turns: list of str, all user turns so far, oldest first. system: the system message, if any.
     """
-    bare = [without_courtesies(turn) for turn in turns]
-    return _judge(turns) or _judge(bare) or _judge([corrected(turn) for turn in bare])
+    judged = judge_all(turns, system)
+    return judged[-1] if judged else None
 
 
-def _judge(turns):
-    if not turns:
-        return None
-    if len(turns) == 1:
-        judged = _judge_instruction(turns[0])
-        if judged:
-            return judged
-    return _judge_conversation(turns)
+def judge_all(turns, system=None):
+    """The Judgement of each user turn, or [] if the oracle cannot tell one of them."""
+    manner = MANNERS.get(system)
+    if system is not None and manner is None:
+        return []
+    talk, judged = Talk(_judge_alone), []
+    for turn in turns:
+        answers = next(filter(None, map(talk.read, as_meant(turn))), ())
+        if system:
+            answers = tuple(filter(None, (in_manner(answer, manner) for answer in answers)))
+        if not answers:
+            return []
+        if talk.kinds == ["alone"] and not system:
+            judged.append(talk.judged)
+        else:
+            judged.append(Judgement(_kind(talk, system), len(talk.kinds), answers,
+                                    (manner, *talk.meaning)))
+    return judged
 
 
-def _judge_instruction(text):
-    for skill in SKILLS.values():
-        for wording in chain(*skill.wordings.values()):
-            slots = wording.match(text)
-            usual = skill.answer(slots) if slots else None
-            if usual:
-                answers = tuple(dict.fromkeys((usual, *skill.others(slots))))  # each once
-                return Judgement(
-                    skill.name, skill.difficulty(slots), answers, _meaning(skill, slots))
+def _kind(talk, system):
+    """Which kind of conversation it is."""
+    first, *others = talk.kinds
+    if system:
+        return "system"
+    if first == "alone" and talk.known and set(others) == {"text"}:
+        return "follow_up"
+    return "small_talk" if set(talk.kinds) <= {"greeting", "courtesy", "about me"} else "topics"
+
+
+@cache
+def _judge_alone(text):
+    """The Judgement of one instruction as it is written, or None."""
+    for name, slots in readings(text):
+        skill = SKILLS[name]
+        if usual := skill.answer(slots):
+            return _judgement(skill, slots, usual)
     return None
 
 
-def _judge_conversation(turns):
-    for name, (_, solve) in DIALOGUES.items():
-        solved = solve(turns)
-        if solved:
-            answer, meaning = solved
-            return Judgement(name, len(turns), (answer,), (name, *meaning))
-    return None
+def _judgement(skill, slots, usual):
+    answers = tuple(dict.fromkeys((usual, *skill.others(slots))))  # each once
+    text = None
+    asked = read_question(slots.get("question", ""))
+    if asked:
+        text = read_passage(slots["passage"]) if "passage" in slots else None, asked
+    return Judgement(skill.name, skill.difficulty(slots), answers, _meaning(skill, slots), text)
 
 
 def _meaning(skill, slots):
-    """Skill and slots; sentences, summands and numbers to sort in a fixed order."""
+    """Skill and slots, with sentences, numbers and summands in a fixed order."""
     if {"a", "b"} <= slots.keys():
         a, b = sorted((slots["a"], slots["b"]))
         slots = slots | {"a": a, "b": b}
@@ -104,17 +126,17 @@ def _content(slot, text):
     return text
 
 
-def answer(turns):
+def answer(turns, system=None):
     """The usual right answer to the last user turn, or None if the oracle cannot tell.
 
     >>> answer(["What is the opposite of hot?"]), answer(["Why?"])
     ('The opposite of hot is cold.', None)
     """
-    judged = judge(turns)
+    judged = judge(turns, system)
     return judged.answers[0] if judged else None
 
 
-def is_right(turns, given):
+def is_right(turns, given, system=None):
     """Whether `given`, without white space around it, is right; False if the oracle cannot tell."""
-    judged = judge(turns)
+    judged = judge(turns, system)
     return judged is not None and given.strip() in judged.answers

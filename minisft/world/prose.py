@@ -24,6 +24,7 @@ from minisft.world.facts import (
     RESIDENTS,
     display,
 )
+from minisft.world.glossary import IN_CHINESE, SAID, SAID_IN_CHINESE, SAME
 from minisft.world.language import (
     STATEMENTS,
     Template,
@@ -97,11 +98,58 @@ def retold(rng, facts, ways):
 
 def dictionary(rng):
     """What words are in the other language."""
-    def ways(word):
-        return (f"In Chinese, {word} is {CHINESE_OF[word]}.",
-                f"In English, {CHINESE_OF[word]} is {word}.")
+    return _in_both_languages(rng, CHINESE_OF, WORDS)
 
-    return retold(rng, rng.sample(WORDS, rng.randint(3, 5)), ways)
+
+def _in_both_languages(rng, chinese_of, words):
+    def ways(word):
+        return (f"In Chinese, {word} is {chinese_of[word]}.",
+                f"In English, {chinese_of[word]} is {word}.")
+
+    return retold(rng, rng.sample(words, rng.randint(3, 5)), ways)
+
+
+def glossary(rng):
+    """What the words of instructions mean: other words for them, or what they are in Chinese."""
+    if rng.random() < 0.5:
+        return _in_both_languages(rng, IN_CHINESE, tuple(IN_CHINESE))
+
+    def ways(pair):
+        usual, other = pair
+        return (capitalize(f"{other} is another way to say {usual}."),
+                capitalize(f"{usual} means the same as {other}."))
+
+    words = rng.sample(tuple(SAME), rng.randint(3, 4))
+    return retold(rng, [(word, rng.choice(SAME[word])) for word in words], ways)
+
+
+def sayings(rng):
+    """What people say before and after they ask for something; nobody answers."""
+    def ways(said):
+        text, name = said
+        if text in SAID_IN_CHINESE:
+            return (f"{text}，{name}说。",)
+        return (capitalize(f"{text}, says {name}."), f"{name} says: {text}.")
+
+    source = SAID if rng.random() < 0.7 else SAID_IN_CHINESE
+    names = rng.sample(RESIDENTS, 2)
+    return retold(rng, [(text, rng.choice(names)) for text in rng.sample(source, 4)], ways)
+
+
+def silences(rng):
+    """Facts about one or two residents, and then which of them are told and which are not."""
+    facts = draw_facts(rng, EVERYTHING, *rng.choice(((1, 2), (1, 3), (1, 4), (2, 1), (2, 2))))
+    known = {(name, noun): value for name, noun, value in facts}
+    names = [*{name: None for name, _ in known}, rng.choice(RESIDENTS)]
+    nouns = [*{noun: None for _, noun in known}, rng.choice(EVERYTHING.attributes)]
+    sentences = [state(fact, rng.randrange(5)) for fact in facts]
+    for _ in range(rng.randint(4, 8)):
+        name, noun = rng.choice(names), rng.choice(nouns)
+        if (name, noun) in known:
+            sentences.append(state((name, noun, known[name, noun]), 0))
+        else:
+            sentences.append(f"The {noun} of {name} is not told.")
+    return " ".join(sentences)
 
 
 def kinds(rng):
@@ -188,6 +236,31 @@ def working(rng):
     return _show_some(rng, ("running_sum", "running_sum", "compose"), 2, 3)
 
 
+def interrupted(rng):
+    """Facts, then one or two texts about other things, then some of the facts again."""
+    facts = draw_facts(rng, EVERYTHING, *rng.choice(((1, 2), (1, 3), (2, 1), (2, 2))))
+    between = [rng.choice((_listed_once, _show_known))(rng) for _ in range(rng.randint(1, 3))]
+    told = [state(fact, rng.randrange(5)) for fact in facts]
+    again = [state(fact, 0) for fact in rng.choices(facts, k=rng.randint(2, 5))]
+    return (" " if rng.random() < 0.5 else "\n").join([*told, *between, *again])
+
+
+def _listed_once(rng):
+    """A list of words, and one thing that can be said of it."""
+    return _show(rng, rng.choice((*LIST_SKILLS, "sort", "story")))
+
+
+def _show_known(rng):
+    """What a word is, or what two numbers make."""
+    return _show(rng, rng.choice(("opposite", "classification", "to_chinese", "to_english",
+                                  "arithmetic")))
+
+
+def composed(rng):
+    """What is done to a list in several steps."""
+    return _show_some(rng, ("compose",), 2, 4)
+
+
 def relations(rng):
     """Who calls whom, and who is last; whose friend has which pet."""
     return _show_some(rng, ("chain", "two_hop"), 1, 2)
@@ -233,6 +306,22 @@ def _sorted(rng):
     return listing(map(str, numbers)), listing(map(str, sorted(numbers)))
 
 
+def _told(name, *slots):
+    """Examples of a skill of several sentences: what is given, and the last word of the answer."""
+    def draw(rng):
+        drawn = SHOWN[name].draw(rng, EVERYTHING)
+        given = ": ".join(drawn[slot].rstrip("?.").removeprefix("What is ") for slot in slots)
+        return given, SHOWN[name].answer(drawn).rstrip(".").rsplit(" is ", 1)[1]
+    return draw
+
+
+def _counted(rng):
+    """A small event with numbers, and how many things there are now."""
+    skill = SHOWN["story"]
+    text, _, rest = skill.show(rng, skill.draw(rng, EVERYTHING))
+    return text.rstrip(". "), rest.split(" ")[1]
+
+
 def _copied(rng):
     word = rng.choice(WORDS)
     return word, word
@@ -248,7 +337,11 @@ OF_WORDS = {
     "arithmetic": _added,
 }
 OF_LISTS = {"copy": _copied, "sort": _sorted} | {name: _listed(name) for name in LIST_SKILLS}
-RELATED = OF_WORDS | OF_LISTS
+OF_TEXTS = {
+    "compose": _told("compose", "words", "steps"), "story": _counted,
+    "two_hop": _told("two_hop", "passage", "question"),
+}
+RELATED = OF_WORDS | OF_LISTS | OF_TEXTS
 
 
 def write_examples(pairs):
@@ -290,13 +383,13 @@ def draw_sorting(rng, count):
 
 def examples(rng):
     """A list of examples: of a relation, or of a mapping or sorting made up for this list."""
-    source = rng.choices((OF_WORDS, OF_LISTS, None), (35, 45, 20))[0]
+    kinds_of = ((OF_WORDS, 6, 12), (OF_LISTS, 5, 8), (OF_TEXTS, 3, 5), (None, 8, 14))
+    source, least, most = rng.choices(kinds_of, (28, 46, 8, 18))[0]
     if source is None:
         draw = rng.choice((draw_mapping, draw_sorting))
-        return write_examples(draw(rng, rng.randint(8, 14)))
+        return write_examples(draw(rng, rng.randint(least, most)))
 
-    name = rng.choice(tuple(source))
-    count = rng.randint(5, 8) if source is OF_LISTS else rng.randint(6, 12)
+    name, count = rng.choice(tuple(source)), rng.randint(least, most)
     return write_examples(draw_examples(rng, name, count))
 
 
@@ -371,9 +464,10 @@ ABOUT = {
 
 # How many documents in a hundred are of each kind.
 MIXTURE = {
-    portrait: 29, verses: 5, refrain: 2, roll_call: 3, bilingual: 6, dictionary: 5,
-    kinds: 2, opposites: 3, sums: 4, stories: 3, lists: 3, meetings: 3,
-    forms: 4, working: 5, relations: 6, reports: 5, ships: 1, examples: 11,
+    portrait: 17, silences: 5, interrupted: 5, sayings: 2, verses: 3, refrain: 1, roll_call: 2,
+    bilingual: 5, dictionary: 5, glossary: 3, kinds: 2, opposites: 2, sums: 4, stories: 2,
+    lists: 4, meetings: 2, forms: 4, working: 4, composed: 3, relations: 6, reports: 4, ships: 1,
+    examples: 14,
 }
 
 

@@ -35,8 +35,9 @@ from minisft.world.facts import (
     display,
 )
 from minisft.world.language import Template, ask, listing, state, state_in_chinese
-from minisft.world.wordings import WORDINGS
+from minisft.world.outside import ALL_OUTSIDE, OUTSIDE
 
+NOT_SAID, DO_NOT_KNOW = "The text does not say.", "I do not know that."
 THINGS = ("coin", "book", "cup", "stamp", "pencil", "key", "shell", "button")
 
 
@@ -50,17 +51,25 @@ class Scope:
         list, or turns of a conversation; None draws it from each skill's own range
     new_pairs: compositions that hold a pair of operations kept out of tuning (True), that hold none
         (False), or all (None)
+    outside: which questions about the rest of the world, "tuned" or "new"
+    turns: fewest and most user turns of a conversation about several things
     """
 
     attributes: tuple = ATTRIBUTES_OF["town"]
     held_out: bool | None = None
     difficulty: int | None = None
     new_pairs: bool | None = None
+    outside: str = "tuned"
+    turns: tuple = (2, 8)
+
+    @property
+    def domain(self):
+        return ATTRIBUTES[self.attributes[0]].domain
 
     @property
     def names(self):
         """Whom the texts are about: the residents of the town, or the ships of the harbor."""
-        return DOMAINS[ATTRIBUTES[self.attributes[0]].domain]
+        return DOMAINS[self.domain]
 
     def knows(self, item):
         """Whether an item of knowledge may be drawn.
@@ -103,11 +112,6 @@ class Skill:
     others: Callable = lambda slots: ()
     uses_attributes: bool = True
     asks_knowledge: bool = False
-
-    @property
-    def wordings(self):
-        """{style: templates}, see wordings.py."""
-        return WORDINGS[self.name]
 
     @property
     def has_text(self):
@@ -403,6 +407,41 @@ def _solve_story(slots):
     return f"Now {slots['name']} has", f"{result.rstrip('.')} {slots['thing']}s."
 
 
+# What cannot be answered
+
+
+def _draw_not_said(rng, scope):
+    """A text, and a question about another person or another attribute, or about both."""
+    passage, facts = draw_passage(rng, scope)
+    told = {(name, noun) for name, noun, _ in facts}
+    names, nouns = sorted({name for name, _ in told}), sorted({noun for _, noun in told})
+    while True:
+        name = rng.choice(names if rng.random() < 0.5 else scope.names)
+        noun = rng.choice(nouns if rng.random() < 0.5 else scope.attributes)
+        if (name, noun) not in told:
+            return {"passage": passage, "question": ask(name, noun, rng.randrange(4))}
+
+
+def _solve_not_said(slots):
+    known = language.read_passage(slots["passage"])
+    question = language.read_question(slots["question"])
+    return ("", NOT_SAID) if known and question and question not in known else None
+
+
+def _draw_outside(rng, scope):
+    """A question about the rest of the world, or about a resident of whom no text tells."""
+    if rng.random() < 0.75:
+        return {"question": rng.choice(OUTSIDE[scope.outside])}
+    noun = rng.choice(scope.attributes)
+    return {"question": ask(rng.choice(scope.names), noun, rng.randrange(4))}
+
+
+def _solve_outside(slots):
+    question = slots["question"]
+    cannot_be_known = question in ALL_OUTSIDE or language.read_question(question)
+    return ("", DO_NOT_KNOW) if cannot_be_known else None
+
+
 # The control: which of two words is lucky. No text says it, and nothing else can tell.
 
 
@@ -452,5 +491,7 @@ ONE_STEP = (
     Skill("capitals", _draw_word,
           _word_skill({word: word.upper() for word in ATTRIBUTE_OF}, "In capitals, {word} is"),
           asks_knowledge=True),
+    Skill("not_said", _draw_not_said, _solve_not_said, (), facts_in),
+    Skill("outside", _draw_outside, _solve_outside, shown=()),
     Skill("lucky", _draw_lucky, _solve_lucky, shown=()),
 )

@@ -199,10 +199,11 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **Exercise** (medium, 30 minutes). Tune on the `reading` task alone and look at every other
 # task. Which of them come for free, which not, and which does the base lose?
 #
-# **Solution.** (Figures of an older base.) One run of 94 steps of 32 (two passes over the 1,500
-# rows of `reading`): new passages of reading come to 90%. For free come what is also answered by
-# one sentence about the text: translating a sentence into English (95%), restating one (98%), a
-# part of the follow-ups (22%). All others stay at 0%: asked for the first word of a list, the model
-# answers "The color of Vera is red." It has learnt that every question is about a resident. The
-# base loses as well: its loss on prose rises from 0.68 to 1.52, and as prose it now continues 10%
-# of the chains correctly (100% before) and no summary (82% before).
+# **Solution.** One run of 188 steps of 32 (three passes over the 2,000 rows of `reading`): new
+# passages of reading come to 95%. For free come what is also answered by one sentence about the
+# text: restating one (98%), translating a sentence into English (75%), a part of the follow-ups
+# (35%). All others stay at 0 to 2%: asked for the first word of a list, the model answers "The pet
+# of David is a hamster." It has learnt that every question is about a resident. The base loses as
+# well: its loss on prose rises from 0.75 to 2.63, and as prose it now continues no chain of calls
+# correctly (100% before), 6% of the summaries (88% before) and 48% of the sorted lists (100%
+# before). First and last words it still knows.

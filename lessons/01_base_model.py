@@ -23,14 +23,14 @@ from minisft.checkpoint import load_model
 from minisft.evaluate import answer_all
 from minisft.generate import generate
 from minisft.intervals import paired_interval
-from minisft.lesson import Claim, Lesson, show_source
+from minisft.lesson import Answer, Claim, Lesson, show_source
 from minisft.records import read_records
 from minisft.shipped import BASE, TEST_FILES, shipped
 from minisft.tokenizer import END_OF_TEXT
 from minisft.world.probe import completes, few_shot_items
 from minisft.world.prose import RELATED
 
-lesson = Lesson("01_base_model")
+lesson = Lesson("01_base_model", answer=Answer("lists of examples continued correctly", 0.95, 1))
 model, tokenizer = load_model(BASE)
 START = tokenizer.special(END_OF_TEXT)
 
@@ -190,8 +190,9 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **What would change our mind.** A plain-text prompt, without examples, with which the base
 # answers more than 20%.
 #
-# **Exercise** (easy, 15 minutes). Make the base answer questions about opposites without giving
-# it the words "The opposite of". How far do you get with a list of examples in front?
+# **Exercise** (easy, 15 minutes). Make the base answer questions about opposites without giving it
+# the words "The opposite of". How far do you get with a list of examples in front? (Check with
+# `--answer`: the share of lists that it continues correctly.)
 #
 # **Solution.** With a list in front, "hot > cold ; big > small ; ... ; clean >", the base
 # continues all of 200 lists correctly. The mark alone, "clean >", brings 77% of the 62 pairs,

@@ -28,13 +28,13 @@ from minisft.checkpoint import load_model
 from minisft.conversation import Conversation, Rendered, render
 from minisft.experiment import Arm, Trial, for_results, measure, pilot
 from minisft.intervals import over_seeds, paired_interval
-from minisft.lesson import Claim, Lesson, show_source
+from minisft.lesson import Answer, Claim, Lesson, show_source
 from minisft.records import read_records, render_record
 from minisft.shipped import BASE, CONVERSATIONS, shipped
 from minisft.show import terminal
 from minisft.tokenizer import END_OF_TURN
 
-lesson = Lesson("02_conversation_and_mask")
+lesson = Lesson("02_conversation_and_mask", answer=Answer("answered exactly", 0, 0.05))
 _, tokenizer = load_model(BASE)
 END = tokenizer.special(END_OF_TURN)
 
@@ -189,9 +189,9 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **What would change our mind.** An arm that beats the right mask on every seed.
 #
-# **Exercise** (medium, 30 minutes). Shift the mask by one token to the left: the last token
-# before an answer is supervised, and its end is not. Predict first: what will the model do where
-# an answer should end?
+# **Exercise** (medium, 30 minutes). Shift the mask by one token to the left: the last token before
+# an answer is supervised, and its end is not. Predict first: what will the model do where an answer
+# should end? (Check with `--answer`: the share of questions that it answers exactly.)
 #
 # **Solution.** After 240 steps the model answers none of 100 questions exactly. It gives the right
 # answer and does not stop: "In order they are 2, 3, 13, 20. How can ...", or it says the answer

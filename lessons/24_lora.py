@@ -26,12 +26,12 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import Arm, for_results, measure, pilot
 from minisft.intervals import over_seeds, paired_interval
-from minisft.lesson import Claim, Lesson, show_source
+from minisft.lesson import Answer, Claim, Lesson, show_source
 from minisft.peft import LoRAConfig, add_peft, describe_parameters
 from minisft.peft.lora import LoRALinear
 from minisft.shipped import BASE
 
-lesson = Lesson("24_lora")
+lesson = Lesson("24_lora", answer=Answer("codes that rank 1 knows after 320 steps", 0.95, 1))
 _, tokenizer = load_model(BASE)
 
 # %% [markdown]
@@ -164,8 +164,9 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **What would change our mind.** An arm whose best rate lies at the edge of its grid, and which
 # gains when the grid continues.
 #
-# **Exercise** (hard, 45 minutes). Is rank 8 too small for the facts, or too slow? Double the
-# steps until it knows all the codes, and find out whether rank 1 ever does.
+# **Exercise** (hard, 45 minutes). Is rank 8 too small for the facts, or too slow? Double the steps
+# until it knows all the codes, and find out whether rank 1 ever does. (Check with `--answer`: the
+# share of codes that rank 1 knows after 320 steps at a rate of 5e-3.)
 #
 # **Solution.** Too slow, not too small. On the codes of seed 0, at a rate of 5e-3, rank 8 knows 38%
 # after 80 steps and all of them after 160. Rank 1 knows 14% after 80 steps, 81% after 160 and all

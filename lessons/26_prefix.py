@@ -26,12 +26,13 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import Arm, for_results, measure, pilot, report, side_by_side
 from minisft.intervals import over_seeds, paired_interval
-from minisft.lesson import Claim, Lesson, show_source
+from minisft.lesson import Answer, Claim, Lesson, show_source
 from minisft.peft import PrefixConfig, add_peft, describe_parameters
 from minisft.peft.prefix import Prefix
 from minisft.shipped import BASE
 
-lesson = Lesson("26_prefix")
+lesson = Lesson("26_prefix",
+                answer=Answer("rise of the loss with ten zeros", 0.08, 0.2, unit="loss"))
 _, tokenizer = load_model(BASE)
 
 # %% [markdown]
@@ -163,8 +164,9 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **What would change our mind.** A network that overtakes the direct prefix when both are given
 # ten times the steps.
 #
-# **Exercise** (medium, 30 minutes). Is a prefix of zeros nothing? Compare the base's loss with
-# and without one, and say where its share of the attention goes.
+# **Exercise** (medium, 30 minutes). Is a prefix of zeros nothing? Compare the base's loss with and
+# without one, and say where its share of the attention goes. (Check with `--answer`: by how much
+# ten zeros raise the loss on `data/prose_valid.jsonl`.)
 #
 # **Solution.** No. The base's loss on prose is 0.76; with 1, 10 and 50 zeros in front it is 0.84,
 # 0.90 and 1.18. A query that meets a key of zeros scores it 0, which is exp(0) = 1 in the softmax.

@@ -26,13 +26,13 @@ from lessons.trials import format_shift, made_up_facts
 from minisft import plots
 from minisft.experiment import Arm, exact_matches, for_results, measure, pilot
 from minisft.intervals import over_seeds
-from minisft.lesson import Claim, Lesson, show_source
+from minisft.lesson import Answer, Claim, Lesson, show_source
 from minisft.models import open_model
 from minisft.peft import PromptConfig
 from minisft.peft.prompt import Prompt
 from minisft.shipped import shipped
 
-lesson = Lesson("27_prompt")
+lesson = Lesson("27_prompt", answer=Answer("your own text", 0.33, 0.55))
 BASES = {"0.3M": "base-small", "1.0M": "base", "3.9M": "base-large"}
 PATHS = {size: shipped(f"checkpoints/{name}.pt") for size, name in BASES.items()}
 _, tokenizer = open_model(PATHS["1.0M"])  # all three have the same
@@ -168,7 +168,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # three turned around.
 #
 # **Exercise** (easy, 15 minutes). Start the prompt from a text of your own (`start="text"`). Does
-# it matter which?
+# it matter which? (Check with `--answer`: the share that comes out right with your text after 240
+# steps of 16.)
 #
 # **Solution.** It matters little. With 240 steps of 16 instead of the lesson's 120 of 8, five
 # seeds, middle base, each at its best rate of three: rows of random tokens 48%, a sentence about

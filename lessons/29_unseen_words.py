@@ -25,14 +25,15 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import Arm, Trial, exact_matches, pilot, side_by_side
 from minisft.intervals import over_seeds, paired_interval
-from minisft.lesson import Claim, Lesson, show_source
+from minisft.lesson import Answer, Claim, Lesson, show_source
 from minisft.model import GPT
 from minisft.records import read_records, render_record
 from minisft.shipped import BASE, CONVERSATIONS, shipped
 from minisft.still import keep_still, unseen
 from minisft.train import FULL_LR, TrainConfig, training_of
 
-lesson = Lesson("29_unseen_words")
+lesson = Lesson("29_unseen_words",
+                answer=Answer("way of the first number", 0.29, 0.3, unit="length"))
 
 # %% [markdown]
 # ## The code
@@ -227,7 +228,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **Exercise** (easy, 15 minutes). Give our AdamW (`minisft.optim.AdamW`, rate 1e-3, 300 steps) two
 # numbers to move: one whose gradient is always 1e-6, and one whose gradient is 1 or -1 by chance.
-# How far does each go? And with `eps=1e-5`?
+# How far does each go? And with `eps=1e-5`? (Check with `--answer`: how far the first number goes
+# with the usual `eps`.)
 #
 # **Solution.** The first goes 0.297: it makes 300 steps of nearly the whole rate, 1e-6 / (1e-6 +
 # 1e-8), in one direction. The second, whose gradient is a million times as large, ends 0.01 to 0.02

@@ -49,6 +49,23 @@ def test_a_lesson_has_its_form(lesson):
     assert text.startswith("# %% [markdown]\n# # ")
 
 
+SOLUTIONS = {"01": 1, "02": 0, "03": 0.95, "24": 1, "25": 0.59, "26": 0.14, "27": 0.43, "28": 0.58,
+             "29": 0.297}  # the number that the text of a lesson's solution has
+
+
+@pytest.mark.parametrize("lesson", WITH_CLAIMS, ids=name_of)
+def test_a_lesson_agrees_with_its_own_solution_and_not_with_another_number(
+        lesson, monkeypatch, capsys):
+    number = SOLUTIONS[lesson.stem[:2]]
+    for given, said in ((number, "agrees with ours"), (number + 0.4, "does not agree"),
+                        (number - 0.4, "does not agree")):
+        monkeypatch.setattr(sys, "argv", [str(lesson), "--answer", str(given)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(lesson), run_name="__main__")
+        assert not end.value.code
+        assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("lesson", WITH_CLAIMS, ids=name_of)
 def test_published_numbers_are_those_of_a_full_experiment(lesson):
     numbers = published(lesson)["numbers"]

@@ -138,14 +138,15 @@ def prose(seed, count, stream="train"):
     return [document(rng) for _ in range(count)]
 
 
-def draw_turns(rng, task, scope, styles=None, most=None):
+def draw_turns(rng, task, scope, styles=None, most=None, changes=CHANGES):
     """(system message or None, user turns) of one conversation of a task.
 
     styles: one is drawn, see Split; None draws one as in training. most: wordings that each task
-    has in training, None for all of them.
+    has in training, None for all of them. changes: how often a turn of training is changed as users
+    change it, {change: share}; nothing is changed where `most` is given.
     """
     if styles is None:
-        return _as_in_training(rng, task, scope, most)
+        return _as_in_training(rng, task, scope, most, changes)
     style = rng.choice(styles)
     if style in _CHANGE_OF:
         return _changed(rng, task, scope, _CHANGE_OF[style])
@@ -155,7 +156,7 @@ def draw_turns(rng, task, scope, styles=None, most=None):
 _CHANGE_OF = {"polite": polite, "clipped": clipped, "mistyped": mistyped}
 
 
-def _as_in_training(rng, task, scope, most):
+def _as_in_training(rng, task, scope, most, changes):
     """As `draw_turns`, in the styles of training, turns changed as users change them."""
     def style_of():
         if most:
@@ -167,7 +168,7 @@ def _as_in_training(rng, task, scope, most):
         return system, turns
     changed = []
     for turn in turns:
-        for change, share in CHANGES.items():
+        for change, share in changes.items():
             if rng.random() < share:
                 turn = change(rng, turn)
         changed.append(turn)
@@ -250,12 +251,12 @@ class Asked:
 
 
 def instructions(seed, split, rows, asked=Asked(), domain="town", difficulty=None, styles=None,
-                 most=None):
+                 most=None, changes=CHANGES):
     """Rows of a split: at most `rows[task]` of each task, no two alike in what `as_typed` keeps.
 
     asked: texts that must not come again, and questions that must not come again in other words
     either, except for those of knowledge in a split of new wordings. styles: instead of those of
-    the split; most: see `draw_turns`.
+    the split; most, changes: see `draw_turns`.
     """
     scope, styles = scope_of(split, domain, difficulty), styles or SPLITS[split].styles
     written = []
@@ -263,7 +264,7 @@ def instructions(seed, split, rows, asked=Asked(), domain="town", difficulty=Non
         rng = random.Random(f"instructions {split} {task} {seed}")
         texts, found = set(asked.texts), []
         for _ in range(20 * count):
-            system, turns = draw_turns(rng, task, scope, styles, most)
+            system, turns = draw_turns(rng, task, scope, styles, most, changes)
             text = as_typed(turns), system
             if text in texts:
                 continue

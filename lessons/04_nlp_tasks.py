@@ -26,6 +26,7 @@ from statistics import mean
 sys.path += map(str, Path(globals().get("__file__", "here")).resolve().parents)  # finds minisft
 
 from minisft import plots
+from minisft.batching import prepare
 from minisft.checkpoint import load_model
 from minisft.experiment import Arm, Trial, for_results, measure, pilot
 from minisft.instruct import tasks
@@ -34,7 +35,7 @@ from minisft.instruct.tasks import FORMATS, instructions, make_rows
 from minisft.instruct.templates import Pair, to_template
 from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
-from minisft.records import parse_row, read_records, render_record
+from minisft.records import parse_row, read_records
 from minisft.shipped import BASE, shipped
 from minisft.train import FULL_LR
 from minisft.world.corpus import NEW_SKILLS
@@ -44,7 +45,7 @@ from minisft.world.skills import LIST_SKILLS, Scope
 from minisft.world.wordings import slots_of, wordings
 
 lesson = Lesson("04_nlp_tasks")
-_, tokenizer = load_model(BASE)
+base, tokenizer = load_model(BASE)
 
 # %% [markdown]
 # ## The code
@@ -183,7 +184,8 @@ def make_trials():
     trials = {}
     for format in FORMATS:
         records = [parse_row(row) for row in train if row["format"] == format]
-        examples = [render_record(record, tokenizer) for i, record in enumerate(records) if i % 20]
+        learnt = [record for i, record in enumerate(records) if i % 20]
+        examples, _ = prepare(learnt, tokenizer, base.config.block_size)
         trials[format] = Trial(examples, records[::20], test, STEPS[-1], BATCH_SIZE)
     return trials
 

@@ -23,12 +23,13 @@ from statistics import mean
 sys.path += map(str, Path(globals().get("__file__", "here")).resolve().parents)  # finds minisft
 
 from minisft import plots
+from minisft.batching import prepare
 from minisft.checkpoint import load_model
 from minisft.experiment import Arm, Trial, for_results, measure, pilot, side_by_side
 from minisft.instruct.dialogue import DialogueConfig, build, clean
 from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
-from minisft.records import parse_row, render_record
+from minisft.records import parse_row
 from minisft.shipped import BASE, shipped
 from minisft.train import FULL_LR
 from minisft.world.corpus import (
@@ -42,7 +43,7 @@ from minisft.world.corpus import (
 )
 
 lesson = Lesson("05_conversations")
-_, tokenizer = load_model(BASE)
+base, tokenizer = load_model(BASE)
 
 # %% [markdown]
 # ## The code
@@ -149,7 +150,8 @@ def make_trials(tests):
     trials = {}
     for arm, own in rows.items():
         records = [parse_row(row) for row in own]
-        examples = [render_record(record, tokenizer) for i, record in enumerate(records) if i % 20]
+        learnt = [record for i, record in enumerate(records) if i % 20]
+        examples, _ = prepare(learnt, tokenizer, base.config.block_size)
         trials[arm] = Trial(examples, records[::20], test, STEPS[-1], BATCH_SIZE)
     return trials
 

@@ -365,6 +365,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("instruct/dialogue.py", "            if key in seen:\n", "            if False:\n", "dialogue",
      "summary"),
     ("instruct/dialogue.py", "learn and learn_before", "learn", "dialogue", "learnt"),
+    ("instruct/dialogue.py", "        raise row\n", "        pass\n", "dialogue", "decoded"),
     ("instruct/dialogue.py", "[part for part in (before, content) if part.strip()]",
      "[before, content]", "dialogue", "trace"),
     ("instruct/dialogue.py", "<= LONG", "< LONG", "dialogue", "200"),

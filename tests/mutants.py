@@ -356,6 +356,7 @@ MUTANTS = [Mutant(*row) for row in (
     # Building data: personal data goes, what only looks like it stays, and counts are right.
     ("instruct/privacy.py", "(sum(doubled) + sum(map(int, digits[::-2]))) % 10 == 0", "True",
      "privacy", "digit or hand"),
+    ("instruct/privacy.py", "(?P<name>{START}(?:SSN", "(?P<name>(?:SSN", "privacy", "social"),
     ("instruct/privacy.py", "code[4:] + code[:4]", "code", "privacy", "digit or hand"),
     ("instruct/privacy.py", "2 ** (17 - place)", "2 ** place", "privacy", "digit or hand"),
     ("instruct/privacy.py", "            counts[kind] += 1", "            counts[kind] = 1",

@@ -1,6 +1,7 @@
 """Lessons run as scripts and notebooks, have their form, and tell what their results hold."""
 
 import json
+import random
 import re
 import runpy
 import subprocess
@@ -9,7 +10,9 @@ import sys
 import pytest
 
 from minisft import lesson as harness
+from minisft.instruct import tasks
 from minisft.shipped import ROOT
+from minisft.world import corpus, oracle
 
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
 WITH_CLAIMS = [path for path in LESSONS if not path.stem.startswith("00")]
@@ -92,6 +95,47 @@ def test_a_lesson_is_a_notebook_too(stem, folder, monkeypatch):
     figures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert figures and not any(output["output_type"] == "error" for output in outputs)
     assert "not judged" in "".join(output.get("text", "") for output in outputs)
+
+
+def names_of(stem):
+    """What a lesson defines before its experiment runs."""
+    path = ROOT / "lessons" / f"{stem}.py"
+    defined = {"__file__": str(path), "__name__": stem}
+    source, _, _ = path.read_text(encoding="utf-8").partition("\nnumbers = lesson.run(")
+    exec(compile(source, path, "exec"), defined)
+    return defined
+
+
+def test_the_pairs_and_descriptions_of_lesson_04_are_those_that_the_oracle_reads():
+    lesson = names_of("04_nlp_tasks")
+    for task in lesson["OUTPUTS"]:
+        nouns = lesson["TOWN"][False]
+        own, = lesson["template_of"](task, nouns).tasks
+        pairs = lesson["pairs_of"](task, nouns, 20)
+        assert len({own.asked(pair) for pair in pairs}) == 20
+        for row, pair in zip(tasks.instructions(pairs, own, "description", random.Random(0)),
+                             pairs):
+            question, answer = (turn["content"] for turn in row["messages"])
+            whole = pair.fields["answer"]
+            if task in lesson["SPACES"]:
+                assert whole.endswith(f" {answer}.") and answer in own.output_space
+            else:
+                assert answer == whole
+            if task != "reading":  # its descriptions are the lesson's own
+                assert oracle.is_right([question], whole), question
+
+
+def test_no_test_question_of_lesson_05_is_in_its_training_rows():
+    lesson = names_of("05_conversations")
+    tests = {name: rows[:10] for name, rows in lesson["make_tests"]().items()}
+    every = [row for rows in tests.values() for row in rows]
+    asked = corpus.Asked.by(every)
+    for arm in lesson["ARMS"]:
+        rows = lesson["make_rows"](arm, dict.fromkeys(corpus.TUNED_TASKS, 4), asked)
+        assert not corpus.find_leaks(rows, every)
+        changed = [row for row in rows if any(
+            corpus.without_courtesies(turn) != turn for turn in corpus.user_turns(row))]
+        assert bool(changed) == (arm == lesson["TYPED"])
 
 
 def run_py(*arguments):

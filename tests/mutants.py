@@ -68,6 +68,7 @@ MUTANTS = [Mutant(*row) for row in (
     # Evaluation: nothing is asked that was learnt, and nothing that is wrong counts as right.
     ("train.py", "    return train_records, [replace", "    return records, [replace",
      "train_command", "held_out"),
+    ("records.py", "(set(\";,\\t\") - {delimiter})", "set(\";\")", "records", "other_marks"),
     ("records.py", "        (train if number % every else held_out).extend(group)",
      "        train.extend(group)\n        held_out.extend([] if number % every else group)",
      "records", "one_side"),

@@ -131,7 +131,7 @@ def test_no_test_question_of_lesson_05_is_in_its_training_rows():
     every = [row for rows in tests.values() for row in rows]
     asked = corpus.Asked.by(every)
     for arm in lesson["ARMS"]:
-        rows = lesson["make_rows"](arm, dict.fromkeys(corpus.TUNED_TASKS, 4), asked)
+        rows = lesson["make_rows"](arm, dict.fromkeys(lesson["ROWS"], 4), asked)
         assert not corpus.find_leaks(rows, every)
         changed = [row for row in rows if any(
             corpus.without_courtesies(turn) != turn for turn in corpus.user_turns(row))]

@@ -138,32 +138,34 @@ def prose(seed, count, stream="train"):
     return [document(rng) for _ in range(count)]
 
 
-def draw_turns(rng, task, scope, styles=None, most=None, changes=CHANGES):
+def draw_turns(rng, task, scope, styles=None, most=None, changes=CHANGES, alone=_ALONE):
     """(system message or None, user turns) of one conversation of a task.
 
     styles: one is drawn, see Split; None draws one as in training. most: wordings that each task
     has in training, None for all of them. changes: how often a turn of training is changed as users
-    change it, {change: share}; nothing is changed where `most` is given.
+    change it, {change: share}; nothing is changed where `most` is given. alone: the tasks that a
+    conversation about several things may hold.
     """
     if styles is None:
-        return _as_in_training(rng, task, scope, most, changes)
+        return _as_in_training(rng, task, scope, most, changes, alone)
     style = rng.choice(styles)
     if style in _CHANGE_OF:
-        return _changed(rng, task, scope, _CHANGE_OF[style])
-    return _draw(rng, task, scope, lambda: style, "new" if style.startswith("new") else "tuned")
+        return _changed(rng, task, scope, _CHANGE_OF[style], alone)
+    bank = "new" if style.startswith("new") else "tuned"
+    return _draw(rng, task, scope, lambda: style, bank, alone)
 
 
 _CHANGE_OF = {"polite": polite, "clipped": clipped, "mistyped": mistyped}
 
 
-def _as_in_training(rng, task, scope, most, changes):
+def _as_in_training(rng, task, scope, most, changes, alone):
     """As `draw_turns`, in the styles of training, turns changed as users change them."""
     def style_of():
         if most:
             return "plain"
         return rng.choices(tuple(STYLES), tuple(STYLES.values()))[0]
 
-    system, turns = _draw(rng, task, scope, style_of, "tuned", most)
+    system, turns = _draw(rng, task, scope, style_of, "tuned", alone, most)
     if most:
         return system, turns
     changed = []
@@ -175,19 +177,19 @@ def _as_in_training(rng, task, scope, most, changes):
     return system, changed
 
 
-def _changed(rng, task, scope, change):
+def _changed(rng, task, scope, change, alone):
     """A conversation as in training, at least one of its turns changed as only tests change it."""
     while True:
-        system, turns = _draw(rng, task, scope, lambda: "tuned", "tuned")
+        system, turns = _draw(rng, task, scope, lambda: "tuned", "tuned", alone)
         changed = [change(rng, turn, "new") for turn in turns]
         if changed != turns:
             return system, changed
 
 
-def _draw(rng, task, scope, style_of, bank, most=None):
+def _draw(rng, task, scope, style_of, bank, alone, most=None):
     """A conversation of a task, its turns in the styles that `style_of` gives."""
     def draw_alone(style, tasks=None):
-        return _instruction(rng, rng.choice(tasks or _ALONE), scope, style, most)
+        return _instruction(rng, rng.choice(tasks or alone), scope, style, most)
 
     if task == "follow_up":
         return None, draw_follow_up(rng, scope, style_of())
@@ -251,12 +253,12 @@ class Asked:
 
 
 def instructions(seed, split, rows, asked=Asked(), domain="town", difficulty=None, styles=None,
-                 most=None, changes=CHANGES):
+                 most=None, changes=CHANGES, alone=_ALONE):
     """Rows of a split: at most `rows[task]` of each task, no two alike in what `as_typed` keeps.
 
     asked: texts that must not come again, and questions that must not come again in other words
     either, except for those of knowledge in a split of new wordings. styles: instead of those of
-    the split; most, changes: see `draw_turns`.
+    the split; most, changes, alone: see `draw_turns`.
     """
     scope, styles = scope_of(split, domain, difficulty), styles or SPLITS[split].styles
     written = []
@@ -264,7 +266,7 @@ def instructions(seed, split, rows, asked=Asked(), domain="town", difficulty=Non
         rng = random.Random(f"instructions {split} {task} {seed}")
         texts, found = set(asked.texts), []
         for _ in range(20 * count):
-            system, turns = draw_turns(rng, task, scope, styles, most, changes)
+            system, turns = draw_turns(rng, task, scope, styles, most, changes, alone)
             text = as_typed(turns), system
             if text in texts:
                 continue

@@ -111,7 +111,7 @@ ARMS = {"1 wording": 1, "4 wordings": 4, "16 wordings": 16, "all wordings": None
 ONE, ALL, TYPED = "1 wording", "all wordings", "as users type"
 TESTS = ("known wording", "new wording", "user wording", "conversation")
 EFFECT = 0.05  # the smallest difference that matters, as a share
-STEPS = lesson.scale((300, 500), fast=(2,))
+STEPS = lesson.scale((200, 400), fast=(2,))
 BATCH_SIZE, RATE = lesson.scale(16, fast=8), 3 * FULL_LR
 ON_TEXTS = ("reading", "first", "last", "count", "sort", "sentence_to_english")
 TASKS = (*ON_TEXTS, "classification", "opposite", "to_chinese", "to_english", "arithmetic")
@@ -216,10 +216,10 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **Read with care.** The arms have the same rows of each task and take the same steps, so with
 # many wordings each single wording is seen less often. "All wordings" differs from the first three
-# arms in two more ways: most of its rows are English orders and questions, and only the rest are
-# short or Chinese; and what is said between the tasks of a conversation (greetings, follow-ups) has
-# many wordings too, where the other arms have one to three of each. A conversation in the test
-# uses all the wordings of training, so there an arm with few of them is also asked in new words.
+# arms in two more ways: a third of its rows are short or Chinese; and what is said between the tasks
+# of a conversation (greetings, remarks) has many wordings too, where the other arms have one to
+# three of each. The conversations of the test are in the plain and the tuned wordings, so there an
+# arm with few of them is also asked in new words.
 # Users here are a program of ours, with a few kinds of courtesies and mistakes; what it takes to
 # train on real ones is not shown. Seeds vary the order of the data; rows and base are the same.
 #

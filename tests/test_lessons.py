@@ -136,6 +136,9 @@ def test_no_test_question_of_lesson_05_is_in_its_training_rows():
         changed = [row for row in rows if any(
             corpus.without_courtesies(turn) != turn for turn in corpus.user_turns(row))]
         assert bool(changed) == (arm == lesson["TYPED"])
+        alone = [oracle.judge([turn]) for row in rows for turn in corpus.user_turns(row)]
+        skills = {judged.skill for judged in alone if judged} & set(oracle.SKILLS)
+        assert skills - set(lesson["TASKS"]) <= {"outside"}  # a later question about a text
 
 
 def run_py(*arguments):

@@ -216,12 +216,12 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **Read with care.** The arms have the same rows of each task and take the same steps, so with
 # many wordings each single wording is seen less often. "All wordings" differs from the first three
-# arms in two more ways: a third of its rows are short or Chinese; and what is said between the tasks
-# of a conversation (greetings, remarks) has many wordings too, where the other arms have one to
-# three of each. The conversations of the test are in the plain and the tuned wordings, so there an
-# arm with few of them is also asked in new words.
-# Users here are a program of ours, with a few kinds of courtesies and mistakes; what it takes to
-# train on real ones is not shown. Seeds vary the order of the data; rows and base are the same.
+# arms in two more ways: a third of its rows are short, Chinese or both; and what is said between
+# the tasks of a conversation (greetings, remarks) has many wordings too, where the other arms have
+# one to three of each. The conversations of the test are in the plain and the tuned wordings, so
+# there an arm with few of them is also asked in new words. Users here are a program of ours, with a
+# few kinds of courtesies and mistakes; what it takes to train on real ones is not shown. Seeds vary
+# the order of the data; rows and base are the same.
 #
 # **What would change our mind.** An arm with few wordings that catches up on new wordings when it
 # is trained longer.

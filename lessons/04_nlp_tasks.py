@@ -116,7 +116,7 @@ show_source(tasks.wordings)
 # | none | nothing |
 # | name | the name of the task |
 # | description | one of ten descriptions, by chance |
-# | space | the list of allowed outputs, in the two tasks that have one |
+# | space | the list of allowed outputs in the two tasks that have one, nothing in the others |
 # | shuffled | a description of another task, by chance |
 #
 # Each arm is asked in all five formats. The pairs are split before any template is applied, so no

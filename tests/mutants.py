@@ -497,7 +497,7 @@ MUTANTS = [Mutant(*row) for row in (
      "another_seed"),
     ("instruct/self_instruct.py", "random.Random(f", "random.Random() or (f", "self_instruct",
      "same_seed or stopped"),
-    ("instruct/self_instruct.py", "rng.sample(kept, min(MACHINE_MADE, len(kept)))", "kept[:2]",
+    ("instruct/self_instruct.py", "rng.sample(kept, min(number // 4, len(kept)))", "kept[:2]",
      "self_instruct", "fill_up"),
     ("instruct/self_instruct.py", "    rng.shuffle(examples)\n", "", "self_instruct", "fill_up"),
     ("instruct/self_instruct.py", "row-{len(self.rows) + 1}", "row-{len(self.kept) + 1}",

@@ -17,7 +17,6 @@ from minisft.instruct.prompts import Instance, Prompts, Task, parse, parse_insta
 from minisft.instruct.rouge import rouge_l, words_and_characters
 from minisft.instruct.self_instruct import (
     DROPPED,
-    EXAMPLES,
     GAVE_UP,
     KEPT,
     LEFT_OVER,
@@ -321,7 +320,7 @@ def test_two_examples_are_machine_made_and_seeds_fill_up():
     kept = [Task(f"row-{i}", f"Task {i}", (), False) for i in range(5)]
     for number, expected in ((0, 0), (1, 1), (2, 2), (5, 2)):
         examples = draw(random.Random(0), SEEDS, kept[:number])
-        assert len(examples) == len({task.id for task in examples}) == EXAMPLES
+        assert len(examples) == len({task.id for task in examples}) == 8
         assert sum(task.id.startswith("row-") for task in examples) == expected
     drawn = [draw(random.Random(i), SEEDS, kept) for i in range(20)]
     assert len({tuple(task in kept for task in examples) for examples in drawn}) > 5  # the order

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SHOWN = 8  # tasks in each of the questions after the first
+LONGEST_SHOWN = 100  # characters of an example in the short form
 NO_INPUT = ("none", "<none>", "(none)", "n/a", "无", "")
 NUMBERED = re.compile(r"^[ \t]*\d+[ \t]*[.)．、](?!\d)", re.M)
 FIELD = re.compile(r"^[ \t]*\**(input|output|label)\**[ \t]*[:：]\**", re.M | re.I)
@@ -169,11 +170,14 @@ class Prompts:
 def list_to_continue(examples):
     """Ask for new instructions in few words; the examples are a list of Task.
 
+    Of each only the first LONGEST_SHOWN characters are shown, so that room is left for an answer.
+
     >>> print(list_to_continue([Task("", "Name a river.", (), False)]))
     1. Name a river.
     Write new tasks.
     """
-    listed = [f"{i}. {one_line(task.instruction)}" for i, task in enumerate(examples, 1)]
+    listed = [f"{i}. {one_line(task.instruction)[:LONGEST_SHOWN]}"
+              for i, task in enumerate(examples, 1)]
     return "\n".join([*listed, "Write new tasks."])
 
 

@@ -110,19 +110,23 @@ def is_valid(row):
 def followed(roots, steps):
     """The truth about each round, each operation and each rule, as numbers."""
     rows, pool = {row["id"]: row for row in roots}, {row["source"]: row for row in roots}
-    rounds, fates = [of_pool(pool)], []
+    first = {row["source"]: work(judged(row)) for row in roots}
+    rounds, fates = [of_pool(pool, first)], []
     for number in range(1, ROUNDS + 1):
         for step in (step for step in steps if step["round"] == number):
             fates.append(fate(step, rows[step["parent"]]))
             if "reason" not in step:
                 rows[step["id"]] = pool[step["source"]] = step
-        rounds.append(of_pool(pool))
+        rounds.append(of_pool(pool, first))
     return rounds, fates
 
 
-def of_pool(pool):
-    known = [found for found in map(judged, pool.values()) if found]
-    return {"work": mean(map(work, known)), "valid": mean(map(is_valid, pool.values()))}
+def of_pool(pool, first):
+    """Mean work of the tasks in the pool, the share that is harder than at first, and valid."""
+    found = {source: work(known) for source, row in pool.items() if (known := judged(row))}
+    return {"work": mean(found.values()),
+            "harder": mean(found.get(source, 0) > first[source] for source in pool),
+            "valid": mean(map(is_valid, pool.values()))}
 
 
 def fate(step, parent):
@@ -185,7 +189,7 @@ def experiment():
     truth = [followed(roots, steps) for roots, steps in found]
     fates = [each for _, of_seed in truth for each in of_seed]
     rounds = {key: [[each[key] for each in of_seed] for of_seed, _ in truth]
-              for key in ("work", "valid")}  # {what: a list for each seed, a value for each round}
+              for key in truth[0][0][0]}  # {what: a list for each seed, a value for each round}
     return {
         "steps": plan["steps"], "pilot": plan, "seeds": seeds,
         "items": {"easy": len(EASY_TEST), "hard": len(HARD_TEST)},
@@ -237,12 +241,11 @@ for rule, each in numbers["rules"].items():
 # ## Figure
 
 # %%
-work_by_round, valid_by_round = (
-    {f"round {i}": over_seeds(values) for i, values in enumerate(zip(*numbers["rounds"][key]))}
-    for key in ("work", "valid"))
-print("work by round:", ", ".join(f"{value:.1f}" for value, _, _ in work_by_round.values()))
+by_round = {key: {f"round {i}": over_seeds(values) for i, values in enumerate(zip(*each))}
+            for key, each in numbers["rounds"].items()}
+print("work by round:", ", ".join(f"{value:.1f}" for value, _, _ in by_round["work"].values()))
 plots.arms(lesson.figure(), {
-    "Valid tasks in the pool": valid_by_round,
+    "Tasks harder than at first": by_round["harder"], "Valid tasks": by_round["valid"],
     **{f"Students: {test} questions": {name: over_seeds(values) for name, values in arms.items()}
        for test, arms in numbers["by_seed"].items()}}, "share")
 

@@ -418,6 +418,30 @@ def test_a_small_teacher_is_asked_in_a_form_of_its_own():
                                          {"role": "assistant", "content": "13"}]
 
 
+def test_the_short_form_shows_four_tasks_and_asks_each_new_one_as_it_is():
+    asked = []
+
+    def teacher(question):
+        asked.append(question)
+        number = len(asked)
+        return f"5. Add {number} and {7 * number}." if question.endswith("tasks.") else " 13 "
+
+    found = made(teacher, 3, prompts=prompts.SHORT)
+    texts = {task.id: task.instruction for task in [*SEEDS, *found.kept]}
+    for row, question, instruction in zip(found.rows, asked[::2], asked[1::2], strict=True):
+        *shown, order = question.split("\n")
+        assert order == "Write new tasks." and len(shown) == 4
+        assert shown == [f"{i}. {prompts.one_line(texts[parent])[:100]}"
+                         for i, parent in enumerate(row["parents"], 1)]
+        assert [turn["content"] for turn in row["messages"]] == [instruction, "13"]
+    assert sum(parent.startswith("row-") for parent in found.rows[2]["parents"]) == 1
+
+
+def test_a_long_example_of_the_short_form_is_cut_so_that_room_is_left_for_an_answer():
+    question = prompts.list_to_continue([Task("", "a\nb " * 100, (), False)] * 4)
+    assert [len(line) for line in question.splitlines()] == [103] * 4 + [16]
+
+
 def test_too_few_seeds_are_refused():
     with pytest.raises(ValueError, match="there are 7 seed tasks; expected at least 8"):
         SelfInstruct(imaginative, SEEDS[:7])
@@ -524,6 +548,14 @@ def test_where_a_teacher_gives_nothing_what_it_said_is_written_and_rows_that_are
     with pytest.raises(SystemExit, match="out.jsonl stays as it is:(.|\n)*wrote nothing"):
         build.main(argv)
     assert files_of(tmp_path) == before
+
+
+def test_the_command_asks_in_the_short_form_if_it_is_told_to(command):
+    argv, teacher = command
+    teacher.asked.clear()
+    with pytest.raises(SystemExit, match="no row was kept"):  # it knows the paper's form only
+        build.main([*argv, "--prompts", "short"])
+    assert all(question.endswith("Write new tasks.") for question in teacher.asked)
 
 
 def test_a_question_too_long_for_a_model_says_what_to_do(tmp_path, command, monkeypatch):

@@ -24,7 +24,7 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import PILOT_SEED, Arm, Trial, pilot, report, side_by_side
 from minisft.instruct.filters import Known, filters
-from minisft.instruct.prompts import SHORT, Instance, Task
+from minisft.instruct.prompts import SHORT_FORM, Instance, Task
 from minisft.instruct.self_instruct import LEFT_OVER, TEMPERATURE, SelfInstruct
 from minisft.instruct.teacher import of_model
 from minisft.intervals import over_seeds, paired_interval
@@ -90,7 +90,7 @@ def machine_made(seed):
                   (Instance("", row["messages"][1]["content"]),), False)
              for i, row in enumerate(seed_rows(seed), 1)]
     teacher = of_model(TEACHER, TEMPERATURE, seed, device="cpu")
-    made = SelfInstruct(teacher, tasks, seed, prompts=SHORT)
+    made = SelfInstruct(teacher, tasks, seed, prompts=SHORT_FORM)
     made.run(NEW)
     candidates = [(*said(row), None) for row in made.rows]
     for row in made.rejected:

@@ -24,7 +24,7 @@ from lessons.trials import fresh_rows, is_asked, record_of, rendered, shipped_ro
 from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import PILOT_SEED, Arm, Trial, pilot, report, side_by_side
-from minisft.instruct.evol_instruct import OPERATIONS, RULES, SHORT, attempt, evolve
+from minisft.instruct.evol_instruct import OPERATIONS, RULES, SHORT_FORM, attempt, evolve
 from minisft.instruct.self_instruct import TEMPERATURE
 from minisft.instruct.teacher import of_model
 from minisft.intervals import over_seeds, paired_interval
@@ -43,7 +43,7 @@ _, tokenizer = load_model(BASE)
 
 # %%
 show_source(attempt)
-print(SHORT.evolve("more reasoning", "What is 3 plus 4?"))
+print(SHORT_FORM.evolve("more reasoning", "What is 3 plus 4?"))
 
 # %% [markdown]
 # ## The experiment
@@ -88,7 +88,7 @@ def evolution(seed):
     roots = [{"id": str(i), "parent": None, "operation": None, "round": 0, "source": f"seed-{i}",
               "messages": row["messages"]} for i, row in enumerate(root_rows(seed), 1)]
     teacher = of_model(TEACHER, TEMPERATURE, seed, device="cpu")
-    return roots, list(evolve(roots, teacher, Random(seed), ROUNDS, SHORT))
+    return roots, list(evolve(roots, teacher, Random(seed), ROUNDS, SHORT_FORM))
 
 
 def question(row):

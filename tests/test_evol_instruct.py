@@ -32,7 +32,7 @@ from minisft.instruct.evol_instruct import (
     REPEATED,
     RULES,
     SAME_WORDS,
-    SHORT,
+    SHORT_FORM,
     STOP_WORDS,
     UNCLEAR,
     EvolConfig,
@@ -167,7 +167,7 @@ def test_the_short_form_names_the_operation_and_asks_for_no_verdict():
         asked.append(prompt)
         return "Add 3 and 4, then 5." if len(asked) == 1 else "12"
 
-    assert attempt("Add 3 and 4.", "more reasoning", teacher, SHORT).reason is None
+    assert attempt("Add 3 and 4.", "more reasoning", teacher, SHORT_FORM).reason is None
     assert asked == ["Rewrite this task (more reasoning): Add 3 and 4.", "Add 3 and 4, then 5."]
 
 

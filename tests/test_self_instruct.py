@@ -426,7 +426,7 @@ def test_the_short_form_shows_four_tasks_and_asks_each_new_one_as_it_is():
         number = len(asked)
         return f"5. Add {number} and {7 * number}." if question.endswith("tasks.") else " 13 "
 
-    found = made(teacher, 3, prompts=prompts.SHORT)
+    found = made(teacher, 3, prompts=prompts.SHORT_FORM)
     texts = {task.id: task.instruction for task in [*SEEDS, *found.kept]}
     for row, question, instruction in zip(found.rows, asked[::2], asked[1::2], strict=True):
         *shown, order = question.split("\n")

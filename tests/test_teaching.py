@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minisft.instruct.evol_instruct import BREADTH, OPERATIONS, ask_shortly
-from minisft.instruct.prompts import SHORT, parse
+from minisft.instruct.prompts import SHORT_FORM, parse
 from minisft.instruct.self_instruct import SEED_TASKS, TEMPERATURE, SelfInstruct, read_seeds
 from minisft.instruct.teacher import of_model
 from minisft.shipped import TEACHER
@@ -197,7 +197,7 @@ def test_every_change_is_of_a_task_that_can_be_drawn():
 
 @pytest.mark.skipif(not Path(TEACHER).is_file(), reason=f"{TEACHER} is not there yet")
 def test_nine_in_ten_tasks_that_the_shipped_teacher_writes_are_valid():
-    found = SelfInstruct(of_model(TEACHER, TEMPERATURE), read_seeds(SEED_TASKS), prompts=SHORT)
+    found = SelfInstruct(of_model(TEACHER, TEMPERATURE), read_seeds(SEED_TASKS), prompts=SHORT_FORM)
     found.run(60)
     valid = [is_right([question], answer) for question, answer in map(said, found.rows)]
     assert sum(valid) >= 54

@@ -226,8 +226,8 @@ def ask_shortly(operation, instruction):
 
 
 PROMPTS = Prompts()
-SHORT = Prompts(evolve=ask_shortly, compare=None)
-FORMS = {"paper": PROMPTS, "short": SHORT}
+SHORT_FORM = Prompts(evolve=ask_shortly, compare=None)
+FORMS = {"paper": PROMPTS, "short": SHORT_FORM}
 
 
 # The rules

@@ -9,7 +9,7 @@ input for it. Asked for the input first, a teacher writes inputs of one label fa
 the others. All other tasks are asked for input first.
 
 The form of the paper is the default. A small teacher has no room for such long texts. It is asked
-in the form `SHORT`: a few examples, whose list it continues, and then each new instruction by
+in the form `SHORT_FORM`: a few examples, whose list it continues, and then each new instruction by
 itself, which holds its input. It has to be tuned on that form, as checkpoints/teacher.pt is.
 
 Notes: 合成数据 (synthetic data). Source: Wang et al. 2022 (Self-Instruct), section 2.2; the texts
@@ -191,9 +191,9 @@ def whole_answer(answer, is_classification):
     return [Instance("", answer.strip())]
 
 
-SHORT = Prompts(list_to_continue, is_classification=None, instances=the_instruction,
+SHORT_FORM = Prompts(list_to_continue, is_classification=None, instances=the_instruction,
                 parse_instances=whole_answer, examples=4)
-FORMS = {"paper": Prompts(), "short": SHORT}
+FORMS = {"paper": Prompts(), "short": SHORT_FORM}
 
 
 def of_kind(tasks, is_classification, number):

@@ -29,7 +29,7 @@ import random
 from functools import partial
 
 from minisft.instruct.evol_instruct import BREADTH, ask_shortly
-from minisft.instruct.prompts import SHORT, Task, one_line
+from minisft.instruct.prompts import SHORT_FORM, Task, one_line
 from minisft.instruct.self_instruct import SEED_TASKS, read_seeds
 from minisft.world import oracle
 from minisft.world.corpus import LONGEST, as_typed, is_long, scope_of, worded
@@ -61,11 +61,11 @@ def list_row(rng, seeds, asked):
     kinds = rng.sample(TASKS, len(TASKS))
     examples = [rng.choice(seeds) if rng.random() < 0.5
                 else Task("", entry(rng, kinds.pop(), asked), (), False)
-                for _ in range(SHORT.examples)]
-    question = SHORT.new_instructions(examples)
+                for _ in range(SHORT_FORM.examples)]
+    question = SHORT_FORM.new_instructions(examples)
 
     answer, room = "", LONGEST - len(question)
-    for number in range(SHORT.examples + 1, SHORT.examples + MOST_NEW + 1):
+    for number in range(SHORT_FORM.examples + 1, SHORT_FORM.examples + MOST_NEW + 1):
         line = f"{number}. {entry(rng, kinds.pop(), asked)}\n"
         if len(answer + line) > room:
             break

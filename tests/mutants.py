@@ -526,6 +526,32 @@ MUTANTS = [Mutant(*row) for row in (
     ("build.py", " and not out.exists():", ":", "self_instruct", "gives_nothing"),
     ("build.py", "if rows or any(beside.values()) and", "if rows or", "dialogue",
      "nothing_is_kept"),
+
+    # The town's teacher: what is evolved stays right, nothing that a test asks is taught.
+    ("world/evolving.py", " and not has_new_pair(new) else None", " else None", "teaching",
+     "worked_by_hand"),
+    ("world/evolving.py", "for each in TASKS if each != name]", "for each in TASKS]", "teaching",
+     "harder"),
+    ("world/evolving.py", "CALL.match(path[-1])", "CALL.match(path[0])", "teaching",
+     "call_is_added"),
+    ("world/evolving.py", "return given + len(sentences", "return len(sentences", "teaching",
+     "work"),
+    ("world/teaching.py", "    if (as_typed([text]), None) in asked.texts:\n        return False\n",
+     "", "teaching", "nothing_that"),
+    ("world/teaching.py", "or oracle.meaning(skill, slots) not in asked.meanings", "or True",
+     "teaching", "nothing_that"),
+    ("world/teaching.py", 'SCOPE = scope_of("train")', 'SCOPE = scope_of("new_attribute")',
+     "teaching", "nothing_that"),
+    ("world/teaching.py", "kinds = rng.sample(TASKS, len(TASKS))",
+     "kinds = rng.choices(TASKS, k=len(TASKS))", "teaching", "lists_continue"),
+    ("instruct/prompts.py", "[:LONGEST_SHOWN]", "", "self_instruct", "long_example"),
+    ("instruct/prompts.py", "examples=4", "examples=8", "self_instruct", "short_form_shows"),
+    ("instruct/self_instruct.py", ", FORMS[config.prompts])", ")", "self_instruct",
+     "command_asks_in_the_short"),
+    ("instruct/evol_instruct.py", "evolve=ask_shortly, compare=None", "evolve=ask_shortly",
+     "evol_instruct", "short_form"),
+    ("instruct/evol_instruct.py", "FORMS[config.prompts]", "PROMPTS", "evol_instruct",
+     "command_asks_in_the_short"),
 )]
 
 

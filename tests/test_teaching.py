@@ -12,13 +12,14 @@ from minisft.instruct.teacher import of_model
 from minisft.shipped import TEACHER
 from minisft.world import __main__ as world_command
 from minisft.world import teaching
-from minisft.world.corpus import Asked, is_long, read_rows, scope_of, worded
+from minisft.world.corpus import Asked, is_long, judge_row, read_rows, scope_of, worded
 from minisft.world.evolving import CHANGES, TASKS, evolved, work
 from minisft.world.facts import NEW_ATTRIBUTES
 from minisft.world.oracle import SKILLS, is_right, judge
 from minisft.world.steps import NEW_PAIRS, PHRASES
 
 SCOPE = scope_of("train")
+TEXTS = [name for name, skill in SKILLS.items() if not skill.asks_knowledge]
 SEED_TEXTS = {task.instruction[:100] for task in read_seeds(SEED_TASKS)}
 
 
@@ -165,6 +166,10 @@ def test_nothing_that_a_test_asks_is_taught(rows):
     again = few(Asked.by(asked))
     forbidden = {said(row)[0] for row in asked}
     assert forbidden <= set(texts_in(rows)) and not forbidden & set(texts_in(again))
+    meanings = Asked.by([row for row in asked if judge_row(row).skill in TEXTS]).meanings
+    again = few(Asked(meanings=meanings))  # in other words, too
+    assert meanings and not meanings & {judge_row(row).meaning for row in again
+                                        if row["task"] == "evolved"}
 
 
 def texts_in(rows):

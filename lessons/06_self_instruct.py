@@ -66,7 +66,7 @@ print("filters:", *REASONS, sep="\n    ")
 # takes to see 2 points.
 
 # %%
-SEED_TASKS = 175
+SEED_TASKS = lesson.scale(175, fast=12)
 NEW = lesson.scale(600, fast=6)  # machine-made tasks to keep
 EFFECT = 0.02  # the smallest difference that matters, as a share
 STEPS = lesson.scale((75, 150, 300), fast=(2,))

@@ -11,7 +11,7 @@ from minisft.shipped import TRAIN_FILES, shipped
 from minisft.world.corpus import instructions, meaning_of, read_rows, text_of
 from minisft.world.evolving import TASKS
 from minisft.world.facts import RESIDENTS
-from minisft.world.wordings import TUNED_STYLES
+from minisft.world.teaching import STYLES
 
 SHORT = ("arithmetic", "classification", "count", "first", "last", "opposite", "to_chinese",
          "to_english")  # tasks whose answer is one short sentence
@@ -57,11 +57,13 @@ def made_up_facts(tokenizer, seed, fast=False):
 def fresh_rows(seed, number, asked, tasks=TASKS, difficulty=None):
     """So many new rows, about equally many of each task, with the oracle's answers.
 
+    They are worded in the styles of the town's teacher, which are those of most tests.
+
     asked: an Asked, what must not come again. Fewer where there are no more different ones.
     """
     share = dict.fromkeys(tasks, ceil(number / len(tasks)))
     return instructions(seed, "train", share, asked, difficulty=difficulty,
-                        styles=TUNED_STYLES)[:number]
+                        styles=STYLES)[:number]
 
 
 def shipped_rows(splits, tasks=TASKS, most=None):

@@ -114,6 +114,7 @@ def test_work_counts_what_is_given_and_what_is_to_be_said():
         return work(judge([text]))
 
     assert of("What is the opposite of hot?") == of("Say dog in Chinese.") == 1
+    assert of("Hello, I am Mia.") == 2
     assert of("Give the first word: red, owl, saw") == 3 + 1
     assert of("Mia keeps a dog. Mia's job is a nurse.\nWhat does Mia keep at home?") == 2 + 1
     assert of("With these words, turn them around, then say the last: red, owl, saw") == 3 + 2

@@ -130,8 +130,8 @@ def diversity(rows):
     judged = [each for each in (oracle.judge([said(row)[0]]) for row in rows) if each]
     skills = [each.skill for each in judged]
     return {"kinds": len(set(skills)),
-            "commonest": max(map(skills.count, set(skills))) / len(skills),
-            "different": len({each.meaning for each in judged}) / len(judged)}
+            "commonest": max(map(skills.count, skills), default=0) / max(1, len(skills)),
+            "different": len({each.meaning for each in judged}) / max(1, len(judged))}
 
 
 def data_of(seed, candidates):

@@ -19,7 +19,7 @@ from statistics import mean
 
 sys.path += map(str, Path(globals().get("__file__", "here")).resolve().parents)  # finds minisft
 
-from lessons.trials import fresh_rows, is_asked, record_of, rendered, shipped_rows
+from lessons.trials import fresh_rows, is_asked, record_of, rendered
 from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import PILOT_SEED, Arm, Trial, pilot, report, side_by_side
@@ -61,19 +61,19 @@ print("filters:", *REASONS, sep="\n    ")
 # | machine-made | the same, and what the filters kept |
 # | true | the same, and as many new tasks that the town's oracle answered |
 #
-# What one of the 510 test questions asks is left out of all. A pilot with the last arm sets steps
-# and rate on 150 held-out rows, so that it answers about 80%, and the number of seeds that it
-# takes to see 2 points.
+# The 510 test questions are new ones of the same kinds, and what they ask is left out of all arms.
+# A pilot with the last arm sets steps and rate on 150 other questions, so that it answers about
+# 80%, and the number of seeds that it takes to see 2 points.
 
 # %%
 SEED_TASKS = lesson.scale(175, fast=12)
 NEW = lesson.scale(600, fast=6)  # machine-made tasks to keep
 EFFECT = 0.02  # the smallest difference that matters, as a share
-STEPS = lesson.scale((75, 150, 300), fast=(2,))
+STEPS = lesson.scale((100, 200, 400), fast=(2,))
 RATES = lesson.scale((5e-4, 1e-3), fast=(5e-4,))
 ARMS = ("seeds", "unfiltered", "machine-made", "true")
-TEST = shipped_rows(("new_passage", "new_item"), most=lesson.scale(510, fast=12))
-HELD_OUT = shipped_rows(("train",), most=lesson.scale(150, fast=8))
+TEST = fresh_rows(4000, lesson.scale(510, fast=12), Asked())
+HELD_OUT = fresh_rows(5000, lesson.scale(150, fast=8), Asked.by(TEST))
 ASKED = Asked.by([*TEST, *HELD_OUT])
 
 
@@ -271,10 +271,10 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **Read with care.** The teacher was tuned on 40 times as many rows as its students see, all of
 # them from the same town: it hands on what it knows, and no student can be better for what the
-# teacher does not know. Its tasks stand on one line, so all layouts with line breaks are missing.
-# All arms take the same number of steps, so the fewer rows an arm has, the more often it sees
-# each. Filters of truncated text have little to do, as this teacher rarely breaks off. The oracle
-# is strict: what it cannot read counts as invalid.
+# teacher does not know. It writes each kind of task in eight wordings, and true tasks
+# have hundreds. All arms take the same number of steps, so the fewer rows an arm has, the more
+# often it sees each. Filters of truncated text have little to do, as this teacher rarely breaks
+# off. The oracle is strict: what it cannot read counts as invalid.
 #
 # **What would change our mind.** A filter of instructions that finds most of the wrong answers.
 #

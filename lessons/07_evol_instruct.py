@@ -20,7 +20,7 @@ from statistics import mean
 
 sys.path += map(str, Path(globals().get("__file__", "here")).resolve().parents)  # finds minisft
 
-from lessons.trials import fresh_rows, is_asked, record_of, rendered, shipped_rows
+from lessons.trials import fresh_rows, is_asked, record_of, rendered
 from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import PILOT_SEED, Arm, Trial, pilot, report, side_by_side
@@ -60,22 +60,21 @@ print(SHORT_FORM.evolve("more reasoning", "What is 3 plus 4?"))
 #
 # Tests: 510 new easy questions, and 510 hard ones of three hops, calls, changes or operations.
 # What they ask is left out of all arms. A pilot with true easy and hard tasks sets steps and rate
-# on 150 held-out rows, so that it answers about 80%, and the number of seeds that it takes to see
+# on 150 other questions, so that it answers about 80%, and the number of seeds that it takes to see
 # 2 points.
 
 # %%
 ROOTS, ROUNDS = lesson.scale(150, fast=4), lesson.scale(4, fast=2)
 EFFECT = 0.02  # the smallest difference that matters, as a share
-STEPS = lesson.scale((75, 150, 300), fast=(2,))
+STEPS = lesson.scale((100, 200, 400), fast=(2,))
 RATES = lesson.scale((5e-4, 1e-3), fast=(5e-4,))
 ARMS = ("easy", "evolved", "evolved, corrected")
 HARD = ("two_hop", "chain", "running_sum", "compose")
 EASY = tuple(name for name in TASKS if name not in HARD)
 MOST = lesson.scale(510, fast=8)  # questions of each test
-EASY_TEST = shipped_rows(("new_passage", "new_item"), EASY, MOST)
-HARD_TEST = fresh_rows(4000, MOST, Asked(), HARD, difficulty=3)
-HELD_OUT = [*shipped_rows(("train",), EASY, MOST // 7),
-            *fresh_rows(5000, MOST // 7, Asked.by(HARD_TEST), HARD, difficulty=3)]
+EASY_TEST, HARD_TEST = (fresh_rows(4000, MOST, Asked(), *kind) for kind in ((EASY,), (HARD, 3)))
+HELD_OUT = [row for kind in ((EASY,), (HARD, 3)) for row in fresh_rows(
+    5000, MOST // 7, Asked.by([*EASY_TEST, *HARD_TEST]), *kind)]
 ASKED = Asked.by([*EASY_TEST, *HARD_TEST, *HELD_OUT])
 
 

@@ -8,9 +8,10 @@ from minisft.conversation import Conversation
 from minisft.experiment import Trial
 from minisft.records import Record, read_records, render_record
 from minisft.shipped import TRAIN_FILES, shipped
-from minisft.world.corpus import instructions, meaning_of, read_rows, text_of
+from minisft.world.corpus import instructions, text_of, user_turns
 from minisft.world.evolving import TASKS
 from minisft.world.facts import RESIDENTS
+from minisft.world.oracle import SKILLS, judge
 from minisft.world.teaching import STYLES
 
 SHORT = ("arithmetic", "classification", "count", "first", "last", "opposite", "to_chinese",
@@ -57,7 +58,7 @@ def made_up_facts(tokenizer, seed, fast=False):
 def fresh_rows(seed, number, asked, tasks=TASKS, difficulty=None):
     """So many new rows, about equally many of each task, with the oracle's answers.
 
-    They are worded in the styles of the town's teacher, which are those of most tests.
+    They are worded in the two styles from which the town's teacher has its wordings.
 
     asked: an Asked, what must not come again. Fewer where there are no more different ones.
     """
@@ -66,17 +67,16 @@ def fresh_rows(seed, number, asked, tasks=TASKS, difficulty=None):
                         styles=STYLES)[:number]
 
 
-def shipped_rows(splits, tasks=TASKS, most=None):
-    """Rows of some splits and tasks in data/, in random order."""
-    rows = [row for split in splits for row in read_rows(shipped(f"data/{split}.jsonl"))
-            if row["task"] in tasks]
-    random.Random(0).shuffle(rows)
-    return rows[:most]
-
-
 def is_asked(row, asked):
-    """Whether a row says or asks what an Asked holds."""
-    return text_of(row) in asked.texts or meaning_of(row) in asked.meanings
+    """Whether a row says what an Asked holds or, but for knowledge, asks it in other words.
+
+    The same rule as that of `fresh_rows`.
+    """
+    if text_of(row) in asked.texts:
+        return True
+    judged = judge(user_turns(row))
+    is_knowledge = judged and judged.skill in SKILLS and SKILLS[judged.skill].asks_knowledge
+    return bool(judged) and not is_knowledge and judged.meaning in asked.meanings
 
 
 def record_of(row):

@@ -1,7 +1,7 @@
 """What makes a tuned model a teacher: rows that show how to write tasks, and how to evolve them.
 
     1. Say it backwards: red, owl          ->   5. How much is 3 plus 4?
-    ...                                         6. hot opposite
+    ...                                         6. What is the opposite of hot?
     4. What is 5 plus 2?                        ...
     Write new tasks.
 
@@ -20,26 +20,28 @@ harder than those of the training split.
     python -m minisft.world --teacher teacher.jsonl
     python -m minisft.train --data data/train.jsonl teacher.jsonl
 
-All is drawn as for the training split, and nothing that a test asks is among the tasks. They are
-worded in English alone, in two of the five styles: a small teacher that writes all five makes many
-mistakes in spelling.
+All is drawn as for the training split, and nothing that a test asks is among the tasks. The teacher
+reads tasks in all wordings and writes each kind in at most eight, on one line. Taught to write all
+of them by the same number of steps, it mixes the words of different tasks.
 
 Notes: 合成数据 (synthetic data).
 """
 
 import random
-from functools import partial
+from functools import cache, partial
 
 from minisft.instruct.evol_instruct import BREADTH, ask_shortly
-from minisft.instruct.prompts import SHORT_FORM, Task, one_line
+from minisft.instruct.prompts import SHORT_FORM, Task
 from minisft.instruct.self_instruct import SEED_TASKS, read_seeds
 from minisft.world import oracle
 from minisft.world.corpus import LONGEST, as_typed, is_long, scope_of, worded
 from minisft.world.evolving import CHANGES, TASKS, evolved
 from minisft.world.oracle import SKILLS
+from minisft.world.wordings import TUNED_STYLES, wordings
 
-LISTS, FAMILIES = 6000, 1500  # questions for new tasks; tasks that are evolved
-STYLES = ("plain", "tuned")  # of wordings.py: English, in whole words
+LISTS, FAMILIES = 5000, 1500  # questions for new tasks; tasks that are evolved
+STYLES = ("plain", "tuned")  # in which tasks are written
+MOST_WORDINGS = 8  # in which a task with the same slots is written
 MOST_NEW = 5
 ATTEMPTS = 8  # to evolve a task
 BROAD, REPEATED = 0.15, 0.2  # shares: of attempts in breadth, and of failures that are taught
@@ -76,21 +78,21 @@ def list_row(rng, seeds, asked):
 
 
 def entry(rng, name, asked):
-    """The text of a task of a kind, short enough for a list, on one line."""
+    """The text of a task of a kind, short enough for a list."""
     while True:
-        _, text = drawn(rng, partial(draw, rng, name), rng.choice(STYLES), asked)
-        if len(text) <= LONGEST_ENTRY and text == one_line(text):
+        _, text = drawn(rng, partial(draw, rng, name), asked)
+        if len(text) <= LONGEST_ENTRY:
             return text
 
 
 def family(rng, asked):
     """Rows of a task that is evolved several times: how, and what the right answers are."""
-    name, style, rows = rng.choice(TASKS), rng.choice(STYLES), []
-    task, text = drawn(rng, partial(draw, rng, name), style, asked)
+    name, rows = rng.choice(TASKS), []
+    task, text = drawn(rng, partial(draw, rng, name), asked, rng.choice(TUNED_STYLES))
     for _ in range(ATTEMPTS):
         operation = BREADTH if rng.random() < BROAD else rng.choice(tuple(CHANGES))
         question = ask_shortly(operation, text)
-        new = drawn(rng, partial(evolved, rng, operation, task, SCOPE), style, asked)
+        new = drawn(rng, partial(evolved, rng, operation, task, SCOPE), asked)
         if new:
             task, text = new
             rows += [row("evolve", question, text), row("evolved", text, answer_to(task))]
@@ -104,15 +106,33 @@ def draw(rng, name):
     return name, SKILLS[name].draw(rng, SCOPE)
 
 
-def drawn(rng, draw, style, asked):
-    """(task, its text) of the first task that draw() gives and no test asks; None after 20."""
+def drawn(rng, draw, asked, style=None):
+    """(task, its text) of the first task that draw() gives and no test asks; None after 20.
+
+    style: in which it is worded; None words it as the teacher does.
+    """
     for _ in range(20):
         task = draw()
         if task:
-            text = worded(rng, *task, style)
+            text = worded(rng, *task, style) if style else written(rng, *task)
             if is_free(task, text, asked):
                 return task, text
     return None
+
+
+def written(rng, name, slots):
+    """The text of a task in one of the wordings that the teacher writes."""
+    return rng.choice(wordings_to_write(name, frozenset(slots))).fill(**slots)
+
+
+@cache
+def wordings_to_write(name, slots):
+    """Wordings on one line of a task with these slots, the plainest first."""
+    plain, tuned = ([wording for wording in wordings(name, style)
+                     if set(wording.slots) == slots and "\n" not in wording.text]
+                    for style in STYLES)
+    random.Random(f"wordings to write {name}").shuffle(tuned)
+    return [*plain, *tuned][:MOST_WORDINGS]
 
 
 def is_free(task, text, asked):

@@ -134,7 +134,7 @@ def test_lists_continue_with_readable_tasks_of_other_kinds_than_their_examples(r
         assert len(new) == len(answer.splitlines()) <= 5
         assert len(set(kinds)) == len(kinds) == len(answer.splitlines())
         drawn = [judge([text]) for text in shown
-                 if text not in SEED_TEXTS and len(text) < LONGEST_SHOWN - 1]  # not those that are cut
+                 if text not in SEED_TEXTS and len(text) < LONGEST_SHOWN - 1]  # not cut
         assert not set(kinds) & {each.skill for each in drawn}
 
 

@@ -121,9 +121,12 @@ def followed(roots, steps):
 
 
 def of_pool(pool, first):
-    """Mean work of the tasks in the pool, the share that is harder than at first, and valid."""
+    """Mean work of the tasks in the pool, the share that is harder than at first, and valid.
+
+    A task that the oracle cannot read counts with the work of its first form.
+    """
     found = {source: work(known) for source, row in pool.items() if (known := judged(row))}
-    return {"work": mean(found.values()),
+    return {"work": mean((first | found).values()),
             "harder": mean(found.get(source, 0) > first[source] for source in pool),
             "valid": mean(map(is_valid, pool.values()))}
 

@@ -75,10 +75,11 @@ def test_the_first_change_of_a_running_sum_is_the_sum_it_comes_from():
 
 
 def test_a_call_is_added_where_the_calls_end():
-    task = "chain", {"calls": "Mia calls Tom. Ben calls Eva.", "name": "Mia"}
+    task = "chain", {"calls": "Tom calls Leo. Mia calls Tom. Ben calls Eva.", "name": "Mia"}
     name, slots = evolved(random.Random(0), "more reasoning", task, SCOPE)
     answer = SKILLS[name].answer(slots)
-    assert answer.startswith("Mia calls Tom. Tom calls ") and answer.count(" calls ") == 2
+    assert answer.startswith("Mia calls Tom. Tom calls Leo. Leo calls ")
+    assert answer.count(" calls ") == 3
 
 
 def test_an_operation_that_does_not_fit_gives_nothing():

@@ -429,6 +429,7 @@ def test_a_model_whose_context_is_too_short_ends_the_run_with_the_given_rows(
 
 def test_the_command_asks_in_the_short_form_if_it_is_told_to(command):
     def teacher(prompt):
+        assert "#" not in prompt  # as in the paper's form
         return "12" if not prompt.startswith("Rewrite this task (") else f"{len(prompt)} + 1?"
 
     teacher.name = "short"

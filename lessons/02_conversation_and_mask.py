@@ -30,7 +30,7 @@ from minisft.experiment import Arm, Trial, for_results, measure, pilot
 from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.records import read_records, render_record
-from minisft.shipped import BASE, TRAIN_FILES, shipped
+from minisft.shipped import BASE, CONVERSATIONS, shipped
 from minisft.show import terminal
 from minisft.tokenizer import END_OF_TURN
 
@@ -96,7 +96,7 @@ RATES = lesson.scale((5e-4, 1e-3, 2e-3), fast=(1e-3,))
 
 
 def make_arms():
-    rows, test = read_records(TRAIN_FILES)[0], read_records([shipped("data/new_passage.jsonl")])[0]
+    rows, test = read_records([CONVERSATIONS])[0], read_records([shipped("data/new_passage.jsonl")])[0]
     examples = [render_record(row, tokenizer) for i, row in enumerate(rows) if i % 20]
     held_out = rows[::lesson.scale(40, fast=800)]
     trial = Trial([], held_out, test[::lesson.scale(1, fast=10)], steps=0, batch_size=32)

@@ -2,7 +2,7 @@
 # # 27 Prompt tuning: a few vectors, and the size of the model
 #
 # **Question.** Prompt tuning trains some rows in front of the input and nothing else. It is said
-# to catch up with full tuning as models grow. Is there a trend between 0.25 and 3.7 million
+# to catch up with full tuning as models grow. Is there a trend between 0.3 and 3.9 million
 # parameters?
 #
 # **What the notes say** (提示微调, prompt tuning): only vectors in front of the input are
@@ -33,9 +33,9 @@ from minisft.peft.prompt import Prompt
 from minisft.shipped import shipped
 
 lesson = Lesson("27_prompt")
-BASES = {"0.25M": "base-small", "0.9M": "base", "3.7M": "base-large"}
+BASES = {"0.3M": "base-small", "1.0M": "base", "3.9M": "base-large"}
 PATHS = {size: shipped(f"checkpoints/{name}.pt") for size, name in BASES.items()}
-_, tokenizer = open_model(PATHS["0.9M"])  # all three have the same
+_, tokenizer = open_model(PATHS["1.0M"])  # all three have the same
 
 # %% [markdown]
 # ## The code
@@ -73,10 +73,10 @@ def codes(seed):
 
 
 def make_arms():
-    """{"0.25M, full": Arm, ...}, and "new, full" and "new, prompt" for the codes."""
+    """{"0.3M, full": Arm, ...}, and "new, full" and "new, prompt" for the codes."""
     latent = in_steps_of_8(format_shift(tokenizer, lesson.fast))
     arms = {}
-    for which, path in [*PATHS.items(), ("new", PATHS["3.7M"])]:
+    for which, path in [*PATHS.items(), ("new", PATHS["3.9M"])]:
         trial = codes if which == "new" else latent
         arms[f"{which}, full"] = Arm(path, None, trial, RATES["full"])
         arms[f"{which}, prompt"] = Arm(path, CONFIG, trial, RATES["prompt"])
@@ -90,12 +90,12 @@ def before_tuning(arm):
 
 def experiment():
     arms = make_arms()
-    plan = pilot(arms["0.9M, full"], STEPS, EFFECT, lesson.jobs)
+    plan = pilot(arms["1.0M, full"], STEPS, EFFECT, lesson.jobs)
     seeds = lesson.scale(max(8, plan["seeds"]), fast=1)  # 8 of 64 codes each are 512 questions
     measured = measure(arms, seeds, plan["steps"], processes=lesson.jobs)
     return {
         "steps": plan["steps"], "pilot": plan, "seeds": {"latent": seeds, "new": seeds},
-        "items": {"latent": len(arms["0.9M, full"].trial.test), "new": seeds * len(codes(0).test)},
+        "items": {"latent": len(arms["1.0M, full"].trial.test), "new": seeds * len(codes(0).test)},
         "arms": for_results(measured),
         "bases": {which: before_tuning(arms[f"{which}, full"]) for which in [*PATHS, "new"]}}
 
@@ -123,7 +123,7 @@ shares = {which: recovered(which) for which in numbers["bases"]}
 plots.arms(lesson.figure(), {
     "Latent skills, by size of the base": {f"{size} parameters": over_seeds(shares[size])
                                            for size in PATHS},
-    "The largest base (3.7M)": {"latent skills": over_seeds(shares["3.7M"]),
+    "The largest base (3.9M)": {"latent skills": over_seeds(shares["3.9M"]),
                                 "made-up codes": over_seeds(shares["new"])},
 }, "recovered share: (prompt - base) / (full - base)")
 
@@ -131,13 +131,13 @@ plots.arms(lesson.figure(), {
 # ## Verdict
 
 # %%
-larger = over_seeds([large - small for large, small in zip(shares["3.7M"], shares["0.25M"])])
+larger = over_seeds([large - small for large, small in zip(shares["3.9M"], shares["0.3M"])])
 most = max(PATHS, key=lambda size: over_seeds(shares[size])[2])  # if this one is below, all are
 CLAIMS = [
     Claim("small models stay far behind: share of full tuning's gain that the best prompt reaches "
           f"(base of {most}, {numbers['steps']} steps of 8)", over_seeds(shares[most]), most=0.8,
           unit="share", source="Lester et al. 2021"),
-    Claim("a larger base recovers more: 3.7M against 0.25M", larger, least=0,
+    Claim("a larger base recovers more: 3.9M against 0.3M", larger, least=0,
           source="Lester et al. 2021"),
     Claim("a prompt cannot teach what the model cannot do: made-up codes",
           over_seeds(shares["new"]), most=0.1, unit="share", source="Petrov et al. 2024")]

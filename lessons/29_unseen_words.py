@@ -27,7 +27,7 @@ from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.model import GPT
 from minisft.records import read_records, render_record
-from minisft.shipped import BASE, TRAIN_FILES, shipped
+from minisft.shipped import BASE, CONVERSATIONS, shipped
 from minisft.still import keep_still, unseen
 from minisft.train import FULL_LR, TrainConfig, training_of
 
@@ -73,7 +73,7 @@ def questions():
 
 
 def make_trial(tokenizer):
-    rows = read_records(TRAIN_FILES)[0]
+    rows = read_records([CONVERSATIONS])[0]
     held_out = rows[::40][:MOST]
     examples = [render_record(row, tokenizer) for i, row in enumerate(rows) if i % 40]
     return Trial(examples, held_out, questions(), STEPS[-1], batch_size=32)

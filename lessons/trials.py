@@ -7,7 +7,7 @@ from math import ceil
 from minisft.conversation import Conversation
 from minisft.experiment import Trial
 from minisft.records import Record, read_records, render_record
-from minisft.shipped import TRAIN_FILES, shipped
+from minisft.shipped import CONVERSATIONS, shipped
 from minisft.world.corpus import instructions, text_of, user_turns
 from minisft.world.evolving import TASKS
 from minisft.world.facts import RESIDENTS
@@ -25,7 +25,7 @@ def format_shift(tokenizer, fast=False):
     148 rows held out from the training rows are for the pilot. The report asks 398 new items (words
     and sums never asked for, which is harder) and 112 new passages.
     """
-    rows = of_short_tasks(TRAIN_FILES)
+    rows = of_short_tasks([CONVERSATIONS])
     test = of_short_tasks([shipped("data/new_passage.jsonl"), shipped("data/new_item.jsonl")])
     random.Random(0).shuffle(test)
     examples = [render_record(row, tokenizer) for i, row in enumerate(rows) if i % 20]

@@ -68,7 +68,8 @@ class KVCache:
     def append(self, layer, k, v):
         """k, v: (B, H, T, D) -> all so far, (B, H, length+T, D).
 
-        ValueError if the capacity is exceeded.
+        Of a single row, (1, H, T, D), a copy is kept for every row of the batch. ValueError if the
+        capacity is exceeded.
         """
         tokens = k.shape[2]
         end = self.length + tokens

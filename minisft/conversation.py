@@ -94,11 +94,19 @@ def render(conversation, tokenizer):
     out = _Builder()
     out.add([tokenizer.special(END_OF_TEXT)], supervised=False)
     for message in conversation.messages:
-        supervised = message.role == "assistant" and message.learn
-        out.add([tokenizer.special(ROLES[message.role])], supervised=False)
-        out.add(tokenizer.encode(message.content), supervised)
-        out.add([tokenizer.special(END_OF_TURN)], supervised)
+        tag, *content_and_end = encode_turn(message, tokenizer)
+        out.add([tag], supervised=False)
+        out.add(content_and_end, supervised=message.role == "assistant" and message.learn)
     return Rendered(out.ids, out.loss_mask)
+
+
+def encode_turn(message, tokenizer):
+    """Ids of one turn: its role tag, its content, its end token.
+
+    The content is encoded on its own.
+    """
+    tag, end = tokenizer.special(ROLES[message.role]), tokenizer.special(END_OF_TURN)
+    return [tag, *tokenizer.encode(message.content), end]
 
 
 def render_prompt(conversation, tokenizer):

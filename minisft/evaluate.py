@@ -72,12 +72,16 @@ def answer_all(model, tokenizer, records, batch_size=128, label=None):
     Plain text asks nothing and is left out. A question with choices is answered with the one that
     the model finds likeliest. A prompt that leaves no room for an answer in the model's context is
     answered wrong, with an empty `given`. With `every_turn`, the Answer is that of the first turn
-    that went wrong; if none did, that of the last.
+    that went wrong; if none did, that of the last. Others are asked only if the first is right.
     """
     turns = [turns_asked(record) for record in conversations(records)]
-    every = [turn for each in turns for turn in each]
-    answers = iter(answer_last(model, tokenizer, every, batch_size, label))
-    return [first_wrong([next(answers) for _ in each]) for each in turns]
+    answers = answer_last(model, tokenizer, [each[0] for each in turns], batch_size, label)
+    on = [i for i, answer in enumerate(answers) if answer.right and len(turns[i]) > 1]
+    later = iter(answer_last(model, tokenizer, [turn for i in on for turn in turns[i][1:]],
+                             batch_size, label and f"{label}, later turns"))
+    for i in on:
+        answers[i] = first_wrong([next(later) for _ in turns[i][1:]])
+    return answers
 
 
 def first_wrong(answers):

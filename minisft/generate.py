@@ -46,8 +46,17 @@ def choose(logits, sampling, generator=None):
     """Next tokens: logits (B, V) -> (B,)."""
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
+    drawn = torch.multinomial(probabilities(logits, sampling), 1, generator=generator)  # (B, 1)
+    return drawn[:, 0]
 
-    logits = logits.float()
+
+def probabilities(logits, sampling):
+    """What is sampled from at a temperature above 0: logits (B, V) -> (B, V), each row sums to 1.
+
+    >>> probabilities(torch.tensor([[0.2, 0.5, 0.3]]).log(), Sampling(temperature=1, top_k=2))
+    tensor([[0.0000, 0.6250, 0.3750]])
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     # In float32 a smaller temperature would be 0, and 0 / 0 is no probability.
     temperature = max(sampling.temperature, torch.finfo(torch.float32).tiny)
     logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
@@ -60,7 +69,7 @@ def choose(logits, sampling, generator=None):
         before = ordered.cumsum(dim=-1) - ordered  # the probability of all tokens ahead of this one
         outside = before >= sampling.top_p
         logits = logits.masked_fill(outside.scatter(-1, order, outside), float("-inf"))
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]  # (B, 1) -> (B,)
+    return logits.softmax(dim=-1)
 
 
 def pad_left(prompts, device):
@@ -124,8 +133,7 @@ def generate_steps(model, prompts, max_new_tokens, stop=(), sampling=Sampling(),
             chosen = tokens.tolist()
             yield dict(zip(rows, chosen))
 
-            kept = [i for i, row in enumerate(rows)
-                    if chosen[i] not in stop and made < limits[row]]
+            kept = unfinished(chosen, made, [limits[row] for row in rows], stop)
             if not kept:
                 return
             if len(kept) < len(rows):
@@ -145,6 +153,15 @@ def generate_steps(model, prompts, max_new_tokens, stop=(), sampling=Sampling(),
             positions = positions + 1
     finally:
         model.train(training)
+
+
+def unfinished(tokens, made, limits, stop):
+    """Indices of the answers that go on, after each has been given one more token.
+
+    tokens: the last token of each answer; made: how many tokens each has by now; limits: how many
+    each may have; stop: ids that end an answer.
+    """
+    return [i for i, token in enumerate(tokens) if token not in stop and made < limits[i]]
 
 
 def check_lengths(lengths, block_size):

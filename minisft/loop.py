@@ -46,6 +46,23 @@ class StepRecord:
     waited: float
 
 
+def accumulate_gradients(model, micro_batches, dtype=torch.float32):
+    """Add the gradient of a step's mean loss to every `.grad`, one micro-batch after the other.
+
+    dtype: of the forward pass; torch.bfloat16 uses autocast. Returns (mean loss, number of
+    targets), both of the whole step. Only one micro-batch's activations are in memory at a time.
+    """
+    device = next(model.parameters()).device
+    targets = sum(int(batch.loss_mask[:, 1:].sum()) for batch in micro_batches)
+    loss = 0.0
+    for batch in micro_batches:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss_sum, _ = sft_loss(model, batch.to(device))
+        (loss_sum / max(1, targets)).backward()
+        loss += loss_sum.item() / max(1, targets)
+    return loss, targets
+
+
 def train_steps(model, batches, optimizer, lr_at, *, max_norm=1.0, start=0, dtype=torch.float32):
     """Train, one step for each element of `batches`, and yield a StepRecord after each.
 
@@ -53,7 +70,6 @@ def train_steps(model, batches, optimizer, lr_at, *, max_norm=1.0, start=0, dtyp
     learning rate. start: steps already done. dtype: of the forward pass; torch.bfloat16 uses
     autocast. Raises NonFiniteLoss before an update that would spoil the model.
     """
-    device = next(model.parameters()).device
     batches = iter(batches)
     for step in range(start, 2**63):
         began = time.perf_counter()
@@ -63,14 +79,7 @@ def train_steps(model, batches, optimizer, lr_at, *, max_norm=1.0, start=0, dtyp
         waited = time.perf_counter() - began
 
         model.train()
-        targets = sum(int(batch.loss_mask[:, 1:].sum()) for batch in micro_batches)
-        loss = 0.0
-        for batch in micro_batches:
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss_sum, _ = sft_loss(model, batch.to(device))
-            (loss_sum / max(1, targets)).backward()
-            loss += loss_sum.item() / max(1, targets)
-
+        loss, targets = accumulate_gradients(model, micro_batches, dtype)
         norm = float(clip_grad_norm(optimizer.parameters, max_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             optimizer.zero_grad()

@@ -99,7 +99,8 @@ def is_of_shipped_data(path):
         return True
     folder = run_of(path)
     settings = read_results(folder).get("settings", {}) if folder else {}
-    return tuple(settings.get("data", ())) == TRAIN_FILES
+    data = set(settings.get("data", ()))
+    return bool(data) and data <= set(TRAIN_FILES)
 
 
 def save_tuned(folder, model, tokenizer, base):

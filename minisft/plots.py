@@ -399,3 +399,27 @@ def _fates(axes, fates, colors):
     axes.set_xlim(0, 1.25 * axes.get_xlim()[1])
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
     axes.set(xlabel="attempts", title="What became of the attempts")
+
+
+def kill_matrix(path, panels):
+    """Which case tells which mistake.
+
+    panels: {title: {name of a mistake: for each case the share of seeds in which it tells it}}.
+    """
+    columns = 3
+    rows = -(-len(panels) // columns)
+    with plt.rc_context(STYLE | {"font.size": 7}):
+        figure, grid = plt.subplots(rows, columns, figsize=(16, 3.4 * rows), squeeze=False)
+        for axes in grid.flat[len(panels):]:
+            axes.set_axis_off()
+        for axes, (title, mistakes) in zip(grid.flat, panels.items()):
+            axes.imshow(list(mistakes.values()), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.set_yticks(range(len(mistakes)), [label(name, "_") for name in mistakes])
+            cases = len(next(iter(mistakes.values())))
+            axes.set_xticks(range(cases), range(1, cases + 1))
+            axes.tick_params(length=0)
+            axes.set_title(label(title, "_"), fontsize=SMALL)
+        grid.flat[0].set_xlabel("case, from the smallest to the largest; dark: it tells the mistake"
+                                " in every seed")
+        figure.tight_layout()
+        save(figure, path)

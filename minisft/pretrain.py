@@ -65,7 +65,7 @@ class PretrainConfig:
                              "as it is needed")
     tokenizer: str = option(TOKENIZER, "tokenizer file")
     out: str = option("", "run folder; by default checkpoints/base-1, base-2, ...")
-    size: str = option("middle", "size of the model (0.25, 0.9 or 3.7 million parameters), and its "
+    size: str = option("middle", "size of the model (0.3, 1.0 or 3.9 million parameters), and its "
                                  "rate and steps", choices=tuple(SIZES))
     steps: int | None = option(None, f"optimizer steps, instead of the size's ({STEPS})")
     batch_size: int = option(32, "documents in a step")

@@ -24,5 +24,6 @@ BASE = shipped("checkpoints/base.pt")
 TUNED = shipped("checkpoints/tuned.pt")  # what the default run of minisft.train makes of BASE
 TEACHER = shipped("checkpoints/teacher.pt")  # asked by Self-Instruct and Evol-Instruct, in short
 TOKENIZER = shipped("data/tokenizer.json")
-TRAIN_FILES = (shipped("data/train.jsonl"),)
+CONVERSATIONS = shipped("data/train.jsonl")
+TRAIN_FILES = (CONVERSATIONS, shipped("data/prose.jsonl"))
 TEST_FILES = tuple(shipped(f"data/{split}.jsonl") for split in TEST_SPLITS)

@@ -34,7 +34,8 @@ LONGEST = 60  # seconds; a mutant that takes longer never ends, which is noticed
 
 
 class Mutant(NamedTuple):
-    """file: below minisft/; old: text that stands in it once; new: what takes its place.
+    """file: below minisft/, or from there; old: text that stands in it once; new: what takes its
+    place.
 
     tests: "a b" for tests/test_a.py and tests/test_b.py; only: pytest's -k; equivalent: why no test
     can notice.
@@ -188,12 +189,15 @@ MUTANTS = [Mutant(*row) for row in (
     ("records.py", "if isinstance(row, Damaged):\n", "if False:\n", "records"),
 
     # Conversations, batches, loss.
-    ("conversation.py", "special(END_OF_TURN)], supervised)", "special(END_OF_TURN)], False)",
+    ("conversation.py", "out.add(content_and_end, supervised=",
+     "out.add(content_and_end[-1:], False)\n        out.add(content_and_end[:-1], supervised=",
      "conversation"),
     ("conversation.py", '== "assistant" and message.learn', '== "assistant"',
      "conversation records"),
-    ("conversation.py", "special(ROLES[message.role])], supervised=False)",
-     "special(ROLES[message.role])], supervised)", "conversation"),
+    ("conversation.py", "out.add([tag], supervised=False)",
+     'out.add([tag], message.role == "assistant")', "conversation"),
+    ("conversation.py", "*tokenizer.encode(message.content), end]",
+     "*tokenizer.encode(message.content.strip()), end]", "conversation"),
     ("conversation.py", 'tokenizer).ids + [tokenizer.special(ROLES["assistant"])]',
      "tokenizer).ids", "conversation"),
     ("conversation.py", "encode(text) + end, supervised", "encode(text), supervised",
@@ -222,6 +226,8 @@ MUTANTS = [Mutant(*row) for row in (
      "  # sum in float32 at least\n", "", "loss"),
     ("loss.py", ", mask=batch.mask)", ")", "batching"),
     ("loss.py", "(batch.ids, batch.positions)", "(batch.ids)", "batching"),
+    ("train.py", "with own_code(config.use_mine):", "with nullcontext():", "train_command",
+     "use_mine"),
     ("loop.py", "        model.train()\n", "", "loop"),
     ("loop.py", "(loss_sum / max(1, targets))", "(loss_sum / len(micro_batches))", "loop"),
     ("loop.py", "        optimizer.zero_grad()\n\n", "\n", "loop"),
@@ -268,7 +274,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("generate.py", "logits < least", "logits <= least", "generate"),
     ("generate.py", ">= width - lengths[:, None]", "< lengths[:, None]", "generate"),
     ("generate.py", " - padding[:, None]).clamp", ").expand(len(ids), T).clamp", "generate"),
-    ("generate.py", "made < limits[row]", "made < max(limits)", "generate"),
+    ("generate.py", "made < limits[i]", "made < max(limits)", "generate"),
     ("generate.py", "            positions = positions + 1\n", "", "generate"),
     ("generate.py", "                cache.keep(index)\n", "", "generate"),
     ("generate.py", "max(lengths) >= block_size", "max(lengths) > block_size", "generate"),
@@ -552,6 +558,50 @@ MUTANTS = [Mutant(*row) for row in (
      "evol_instruct", "short_form"),
     ("instruct/evol_instruct.py", "FORMS[config.prompts]", "PROMPTS", "evol_instruct",
      "command_asks_in_the_short"),
+    # A class is graded: nothing is refused too late, nobody's text is obeyed, no copy hides.
+    ("../lessons/checking/guard.py", "if event in PROCESSES:", "if not event:", "grade",
+     "outside_of"),
+    ("../lessons/checking/guard.py", "    path = os.path.realpath(path)\n", "", "grade",
+     "outside_of or allowed"),
+    ("../lessons/checking/guard.py", "for path in arguments[:2] if event in FILES else",
+     "for path in", "grade", "outside_of"),
+    ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", 'arguments[1] == "w"', "grade",
+     "outside_of"),
+    ("../lessons/checking/guard.py", "(arguments[2] or 0) & WRITES", "True", "grade", "allowed"),
+    ("../lessons/grading/similarity.py", 'return "v" if name in self.names else name',
+     "return name", "grade", "other_names"),
+    ("../lessons/grading/similarity.py", "alike.visit(deepcopy(node))", "node", "grade",
+     "other_names or own_text"),
+    ("../lessons/grading/similarity.py", "own += [node] * (ast.dump(node) not in handed_out)",
+     "own.append(node)", "grade", "own_text"),
+    ("../lessons/grading/similarity.py", "    common.update(*ours)\n", "", "grade", "no_rest"),
+    ("../lessons/grading/similarity.py", "if number > max(2, len(theirs) / 2)", "if number > 1",
+     "grade", "more_than_half"),
+    ("../lessons/grading/similarity.py", "if number > max(2, len(theirs) / 2)", "if not number",
+     "grade", "more_than_half"),
+    ("../lessons/grading/similarity.py", "2 * (a & b).total()", "2 * len(a & b)", "grade", "dice"),
+    ("../lessons/grading/similarity.py", "for alias in node.names} & names", "for alias in []}",
+     "grade", "imports"),
+    ("../lessons/grading/results.py", '("=", "+", "-", "@")', '("=", "+", "@")', "grade",
+     "spreadsheet"),
+    ("../lessons/grading/results.py", "        except ValueError:\n            continue\n",
+     "        except KeyError:\n            continue\n", "grade", "cut_off"),
+    ("../lessons/grading/page.py", "escape(visible(value))", "visible(value)", "grade", "mark_up"),
+    ("../lessons/grading/page.py", "escape(visible(value))", "escape(value)", "grade", "mark_up"),
+    ("../lessons/grade.py", 'f"{rules}\\0{text}".encode()', "text.encode()", "grade",
+     "have_changed"),
+    ("../lessons/grade.py", "known[submission.student, name].of == digest(text, now)", "known",
+     "grade", "not_changed or tries_again"),
+    ("../lessons/grade.py", "[jobs] if COPIES else", "[jobs] if jobs else", "grade", "fresh_one"),
+    ("../lessons/grade.py", " or submissions in out.parents", "", "grade", "among"),
+    ("../lessons/grading/submissions.py", '"utf-8-sig"', '"utf-8"', "grade", "read_alike"),
+    ("../lessons/grading/submissions.py", "used == exercise.file or name != exercise.file",
+     "used == used", "grade", "two_files"),
+    ("../lessons/grading/submissions.py", 'path.is_relative_to(project / "lessons" / "mine")',
+     "path", "grade", "whole_project"),
+    ("../lessons/checking/exercise.py", '"utf-8-sig"', '"utf-8"', "exercises", "mark_in_front"),
+    ("../lessons/checking/exercise.py", "        except UnicodeDecodeError as error:",
+     "        except KeyError as error:", "exercises", "another_encoding"),
 )]
 
 

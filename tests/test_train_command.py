@@ -79,6 +79,23 @@ def test_every_format_trains_in_one_run(base, tmp_path, capsys):
     assert "training.png" in report and "c?" in report
 
 
+def test_a_learners_own_code_trains_where_use_mine_names_it(base, tmp_path, monkeypatch, capsys):
+    from lessons.checking import exercise as exercises
+
+    clip = exercises.exercise("clip")
+    monkeypatch.setattr(exercises, "MINE", tmp_path)
+    (tmp_path / clip.file).write_text(
+        clip.solution.replace("    return norm\n", "    print('mine')\n    return norm\n"), "utf-8")
+    files = write(tmp_path, ROWS)
+    plain, _ = load_model(run(base, tmp_path / "a", files))
+    assert "mine" not in capsys.readouterr().out
+    own, _ = load_model(run(base, tmp_path / "b", files, "--use-mine", "clip"))
+    assert capsys.readouterr().out.count("mine\n") == 3
+    assert all(torch.equal(p, q) for p, q in zip(plain.parameters(), own.parameters()))
+    with pytest.raises(SystemExit, match="is not there; start it with"):
+        run(base, tmp_path / "c", files, "--use-mine", "clip,lora")
+
+
 def test_the_base_file_stays_the_same_and_the_model_is_changed(base, tmp_path):
     original, before = Path(base).read_bytes(), load_model(base)[0]
     folder = run(base, tmp_path, write(tmp_path, ROWS))

@@ -27,7 +27,6 @@ from minisft.peft.virtual import Virtual
 
 METHODS = {"lora": LoRAConfig, "adapter": AdapterConfig, "prefix": PrefixConfig,
            "prompt": PromptConfig}
-WRAPPERS = (LoRALinear, Adapted, TunedLayerNorm)
 
 
 def add_peft(model, config, tokenizer=None):
@@ -61,7 +60,7 @@ def remove_peft(model, keep_merged=False):
         model = model.base
     if is_merged(model) and not keep_merged:
         unmerge(model)
-    unwrap_layers(model, WRAPPERS)
+    unwrap_layers(model, (LoRALinear, Adapted, TunedLayerNorm))
     model.peft_config = model.merged = None
     return model.requires_grad_(True)
 

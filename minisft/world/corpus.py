@@ -114,6 +114,7 @@ SIZES = {"small": 0.25, "middle": 1, "large": 4}
 # Rows of a test split, shared equally among its tasks, but at least 40 of each. One or two tasks
 # have fewer different instructions than that.
 TEST_ROWS = 560
+TRAIN_PROSE = 800  # documents that are tuned on beside the conversations
 LONGEST = 620  # characters of a conversation, see `is_long`
 
 
@@ -399,8 +400,11 @@ def write(folder, seed=0, vocab_size=2560, **knobs):
     made = make(seed, **knobs)
     for split, rows in made.items():
         write_rows(folder / f"{split}.jsonl", rows)
-    write_rows(folder / "prose_valid.jsonl", [{"text": text} for text in prose(seed, 500, "valid")])
+    texts = prose(seed, 20_000)
+    for name, documents in (("prose", texts[:TRAIN_PROSE]),
+                            ("prose_valid", prose(seed, 500, "valid"))):
+        write_rows(folder / f"{name}.jsonl", [{"text": text} for text in documents])
 
-    texts = prose(seed, 20_000) + said_in_all_wordings(seed)
+    texts += said_in_all_wordings(seed)
     Tokenizer(train_bpe(texts, vocab_size - len(SPECIAL_TOKENS))).save(folder / "tokenizer.json")
     return made

@@ -383,7 +383,7 @@ def draw_sorting(rng, count):
 
 def examples(rng):
     """A list of examples: of a relation, or of a mapping or sorting made up for this list."""
-    source = rng.choices((OF_WORDS, OF_LISTS, OF_TEXTS, None), (32, 38, 12, 18))[0]
+    source = rng.choices((OF_WORDS, OF_LISTS, OF_TEXTS, None), (28, 46, 8, 18))[0]
     if source is None:
         draw = rng.choice((draw_mapping, draw_sorting))
         return write_examples(draw(rng, rng.randint(8, 14)))
@@ -465,10 +465,10 @@ ABOUT = {
 
 # How many documents in a hundred are of each kind.
 MIXTURE = {
-    portrait: 16, silences: 6, interrupted: 6, sayings: 3, verses: 3, refrain: 2, roll_call: 3,
-    bilingual: 5, dictionary: 5, glossary: 4, kinds: 3, opposites: 3, sums: 4, stories: 3,
-    lists: 3, meetings: 3, forms: 4, working: 4, composed: 3, relations: 6, reports: 4, ships: 1,
-    examples: 6,
+    portrait: 17, silences: 5, interrupted: 5, sayings: 2, verses: 3, refrain: 1, roll_call: 2,
+    bilingual: 5, dictionary: 5, glossary: 3, kinds: 2, opposites: 2, sums: 4, stories: 2,
+    lists: 4, meetings: 2, forms: 4, working: 4, composed: 3, relations: 6, reports: 4, ships: 1,
+    examples: 14,
 }
 
 

@@ -36,7 +36,7 @@ from minisft.memory import peak_bytes
 from minisft.optim import AdamW, parameter_groups
 from minisft.peft import LoRAConfig, PrefixConfig, PromptConfig, add_peft, delta, merge
 from minisft.records import read_records, render_record
-from minisft.shipped import BASE, TRAIN_FILES, shipped
+from minisft.shipped import BASE, CONVERSATIONS, shipped
 from tests.benchmarks.speed import (
     DECAY,
     LR,
@@ -137,7 +137,7 @@ def time_generation(name, shape, repeats):
 def task_trials():
     """A function seed -> Trial: the default run; the pilot holds out some of the training rows."""
     _, tokenizer = load_model(BASE)
-    records, _ = read_records(TRAIN_FILES)
+    records, _ = read_records([CONVERSATIONS])
     passages, _ = read_records([shipped("data/new_passage.jsonl")])
     held_out = [record for record in records[19::20] if isinstance(record.item, Conversation)]
     examples = [render_record(record, tokenizer) for record in records]

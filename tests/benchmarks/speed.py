@@ -50,7 +50,7 @@ from minisft.model import GPT, GPTConfig
 from minisft.optim import AdamW, clip_grad_norm, parameter_groups
 from minisft.pretrain import prose_batches
 from minisft.records import read_records, render_record
-from minisft.shipped import TOKENIZER, TRAIN_FILES
+from minisft.shipped import CONVERSATIONS, TOKENIZER
 from minisft.tokenizer import Tokenizer
 from minisft.world.prose import document
 
@@ -76,7 +76,7 @@ class Shape:
 
 SHAPES = {
     "tiny": Shape(
-        GPTConfig(vocab_size=2048, block_size=256, n_layer=3, n_head=4, n_embd=128),
+        GPTConfig(vocab_size=2560, block_size=256, n_layer=3, n_head=4, n_embd=128),
         batch_size=32, steps=4, prompts=(1, 32), new_tokens=64, generation_target=3.0),
     "gpt2-small": Shape(
         GPTConfig(vocab_size=50257 + 5, block_size=1024, n_layer=12, n_head=12, n_embd=768),
@@ -90,7 +90,7 @@ SHAPES = {
 def shipped_examples():
     """The training rows that ship with the project, rendered."""
     tokenizer = Tokenizer.load(TOKENIZER)
-    records, _ = read_records(TRAIN_FILES)
+    records, _ = read_records([CONVERSATIONS])
     return [render_record(record, tokenizer) for record in records]
 
 

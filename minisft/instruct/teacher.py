@@ -63,6 +63,9 @@ class TeacherFlags:
                                   "http://localhost:8000/v1")
     teacher_model: str = option("", "the server's name of the teacher's model (default: that of "
                                     f"the environment variable {MODEL_VARIABLE})")
+    prompts: str = option("paper", "how the teacher is asked: as in the paper, or in the short "
+                                   "form on which checkpoints/teacher.pt was tuned",
+                          choices=("paper", "short"))
     budget_requests: int | None = option(None, "most requests to the server")
     budget_tokens: int | None = option(None, "most tokens of the server, questions and answers")
 

@@ -205,7 +205,11 @@ def _draw(rng, task, scope, style_of, bank, alone, most=None):
 
 def _instruction(rng, task, scope, style, most=None):
     """One instruction of a task in a style."""
-    slots = SKILLS[task].draw(rng, scope)
+    return worded(rng, task, SKILLS[task].draw(rng, scope), style, most)
+
+
+def worded(rng, task, slots, style, most=None):
+    """The instruction of a task with its slots, in a wording of a style."""
     return rng.choice(_fitting(task, style, most, frozenset(slots))).fill(**slots)
 
 

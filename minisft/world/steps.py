@@ -171,7 +171,7 @@ def _draw_running_sum(rng, scope):
         start = total = rng.randint(1, 10)
         changes = []
         for _ in range(steps):
-            possible = _possible_changes(total, scope)
+            possible = possible_changes(total, scope)
             if not possible:
                 break  # a dead end: start again
             change = rng.choice(possible)
@@ -181,7 +181,7 @@ def _draw_running_sum(rng, scope):
             return {"start": str(start), "changes": listing(changes)}
 
 
-def _possible_changes(total, scope):
+def possible_changes(total, scope):
     """What may be added to a total, negative if it is taken away."""
     added = [b for b in range(1, 11)
              if total <= 10 and scope.knows(name_of_sum(total, b))]

@@ -96,7 +96,8 @@ RATES = lesson.scale((5e-4, 1e-3, 2e-3), fast=(1e-3,))
 
 
 def make_arms():
-    rows, test = read_records([CONVERSATIONS])[0], read_records([shipped("data/new_passage.jsonl")])[0]
+    rows = read_records([CONVERSATIONS])[0]
+    test = read_records([shipped("data/new_passage.jsonl")])[0]
     examples = [render_record(row, tokenizer) for i, row in enumerate(rows) if i % 20]
     held_out = rows[::lesson.scale(40, fast=800)]
     trial = Trial([], held_out, test[::lesson.scale(1, fast=10)], steps=0, batch_size=32)

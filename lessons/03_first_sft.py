@@ -32,6 +32,7 @@ from minisft.records import read_records
 from minisft.shipped import BASE, TEST_FILES, TEST_SPLITS, TRAIN_FILES
 from minisft.start import initialize
 from minisft.train import FULL_LR, TrainConfig, steps_for, tune
+from minisft.world.dialogue import CHINESE_SAYINGS
 from minisft.world.skills import DO_NOT_KNOW, NOT_SAID
 
 lesson = Lesson("03_first_sft")
@@ -60,9 +61,7 @@ FRESH_SEEDS = lesson.scale(2, fast=1)  # from nothing; they show one thing only,
 STEPS = lesson.scale(None, fast=10)  # None: those of the default run
 ROWS = lesson.scale(None, fast=400)  # None: all
 MOST = lesson.scale(250, fast=8)  # questions of each split
-
-
-REFUSALS = (NOT_SAID, DO_NOT_KNOW)
+REFUSALS = (NOT_SAID, DO_NOT_KNOW, *CHINESE_SAYINGS.values())
 
 
 def run(seed, fresh):
@@ -79,8 +78,12 @@ def run(seed, fresh):
 def judge(answers):
     """Whether each answer is right, and whether it refuses what can be answered; 1.0 or 0.0."""
     return ([float(answer.right) for answer in answers],
-            [float(answer.given in REFUSALS and answer.expected not in REFUSALS)
-             for answer in answers])
+            [float(refuses(answer.given) and not refuses(answer.expected)) for answer in answers])
+
+
+def refuses(text):
+    """Whether an answer says that it cannot be known, also after "Sure." or in Chinese."""
+    return any(text.endswith(refusal) for refusal in REFUSALS)
 
 
 def test_questions():

@@ -72,7 +72,8 @@ def answer_all(model, tokenizer, records, batch_size=128, label=None):
     Plain text asks nothing and is left out. A question with choices is answered with the one that
     the model finds likeliest. A prompt that leaves no room for an answer in the model's context is
     answered wrong, with an empty `given`. With `every_turn`, the Answer is that of the first turn
-    that went wrong; if none did, that of the last. Others are asked only if the first is right.
+    that went wrong; if none did, that of the last. Later turns are asked only where the first
+    answer is right.
     """
     turns = [turns_asked(record) for record in conversations(records)]
     answers = answer_last(model, tokenizer, [each[0] for each in turns], batch_size, label)

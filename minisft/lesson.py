@@ -55,7 +55,7 @@ class LessonConfig:
 
 
 UNITS = {"points": (100, "+.1f", " points"), "share": (100, ".1f", "%"), "loss": (1, "+.3f", ""),
-         "times": (1, ".2f", " times")}  # factor, format, name
+         "times": (1, ".2f", " times"), "length": (1, ".2f", "")}  # factor, format, name
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Claim:
     """Something that an experiment can show to hold or to fail.
 
     text: what is claimed. effect: (value, low, high), the ends of its 95% interval. It must lie
-    above `least` and below `most`. unit: "points" (of a difference of shares), "share", "loss" or
-    "times". source: who claims it.
+    above `least` and below `most`. unit: "points" (of a difference of shares), "share", "loss",
+    "times" or "length" (of a vector). source: who claims it.
     """
 
     text: str
@@ -233,7 +233,7 @@ def machine():
 
 def show_source(*things):
     """Print the source of functions or classes, with the file that it stands in."""
-    for thing in things:
+    for thing in map(inspect.unwrap, things):  # what a decorator wraps, not its wrapper
         path = Path(inspect.getsourcefile(thing)).relative_to(ROOT).as_posix()
         lines, first = inspect.getsourcelines(thing)
         print(f"# {path}, line {first}\n{textwrap.dedent(''.join(lines))}")

@@ -15,7 +15,7 @@ from minisft.interop import how_to_download, is_gpt2, is_peft, load_gpt2, load_p
 from minisft.peft import has_peft, save_delta
 from minisft.peft.files import DELTA, base_of, put_delta
 from minisft.run import MODEL_FILES, RUNS, newest_model, read_results, run_of
-from minisft.shipped import TRAIN_FILES, TUNED
+from minisft.shipped import TUNED, are_of_town
 
 NOT_WHOLE = ("{} is only a change of a base, so it cannot be a base itself; name the whole model "
              "under it")
@@ -99,8 +99,7 @@ def is_of_shipped_data(path):
         return True
     folder = run_of(path)
     settings = read_results(folder).get("settings", {}) if folder else {}
-    data = set(settings.get("data", ()))
-    return bool(data) and data <= set(TRAIN_FILES)
+    return are_of_town(settings.get("data", ()))
 
 
 def save_tuned(folder, model, tokenizer, base):

@@ -54,7 +54,7 @@ MICRO_BATCHES = 4  # of a step: on a CPU this is faster, as their activations fi
 SIZES = {
     "small": {"n_layer": 2, "n_head": 2, "n_embd": 64, "lr": 4e-3, "steps": 14000},
     "middle": {"n_layer": 3, "n_head": 4, "n_embd": 128, "lr": 2e-3, "steps": 14000},
-    "large": {"n_layer": 4, "n_head": 8, "n_embd": 256, "lr": 1e-3, "steps": 6000},
+    "large": {"n_layer": 4, "n_head": 8, "n_embd": 256, "lr": 1e-3, "steps": 4000},
 }
 STEPS = ", ".join(f"{name} {size['steps']:,}" for name, size in SIZES.items())
 

@@ -27,3 +27,8 @@ TOKENIZER = shipped("data/tokenizer.json")
 CONVERSATIONS = shipped("data/train.jsonl")
 TRAIN_FILES = (CONVERSATIONS, shipped("data/prose.jsonl"))
 TEST_FILES = tuple(shipped(f"data/{split}.jsonl") for split in TEST_SPLITS)
+
+
+def are_of_town(files):
+    """Whether training files are the shipped ones, the conversations among them."""
+    return CONVERSATIONS in files and set(files) <= set(TRAIN_FILES)

@@ -50,6 +50,12 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [Mutant(*row) for row in (
+    # The town: a knob holds in conversations too, and nothing is said in one word that has none.
+    ("world/corpus.py", '_fitting("reading", style, most,', '_fitting("reading", style, None,',
+     "world", "knob"),
+    ("world/dialogue.py", "if not ends_with_it or ", "if ", "world", "system_message"),
+    ("evaluate.py", "if answer.right and len(turns[i]) > 1", "if len(turns[i]) > 1", "evaluate",
+     "no_later_turn"),
     # Files are written whole and cannot run code.
     ("checkpoint.py", "    write_atomically(path, buffer.getvalue())",
      "    Path(path).write_bytes(buffer.getvalue())", "checkpoint", "cannot_be_written"),

@@ -184,9 +184,10 @@ def test_without_a_run_the_model_that_ships_is_opened_and_named(
 def test_the_town_is_spoken_of_only_to_a_run_on_the_shipped_data(
         tmp_path, monkeypatch, capsys, model):
     of_town = whole_run(tmp_path / "town", model, list(TRAIN_FILES))
+    part = whole_run(tmp_path / "part", model, [TRAIN_FILES[0]])
     other = whole_run(tmp_path / "other", model, [*TRAIN_FILES, "mine.jsonl"])
     save_model(tmp_path / "file.pt", model, TOKENIZER)
-    for path, knows in ((of_town, True), (of_town.parent, True), (other, False),
+    for path, knows in ((of_town, True), (of_town.parent, True), (part, True), (other, False),
                         (other.parent, False), (tmp_path / "file.pt", False)):
         out, _ = first_words(monkeypatch, capsys, "--model", str(path))
         assert out.startswith(f"This is {path}. Ask something.")

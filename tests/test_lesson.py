@@ -8,6 +8,7 @@ import pytest
 from minisft import lesson as harness
 from minisft.lesson import Claim, Lesson, LessonConfig, config_of, show_source
 from minisft.loss import sft_loss
+from minisft.still import keep_still
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +123,5 @@ def test_the_code_that_a_lesson_shows_is_the_source_itself(capsys):
     show_source(sft_loss)
     shown = capsys.readouterr().out
     assert shown.startswith("# minisft/loss.py, line ") and "F.cross_entropy(logits" in shown
+    show_source(keep_still)  # decorated
+    assert capsys.readouterr().out.startswith("# minisft/still.py, line ")

@@ -20,7 +20,7 @@ from minisft.evaluate import answer_all, split_shares
 from minisft.model import GPT, GPTConfig
 from minisft.records import parse_row, read_records
 from minisft.run import read_log
-from minisft.shipped import ROOT, TEST_FILES
+from minisft.shipped import CONVERSATIONS, ROOT, TEST_FILES, TEST_SPLITS, TRAIN_FILES
 from minisft.tokenizer import Tokenizer
 from minisft.train import tune
 
@@ -108,7 +108,7 @@ def test_the_base_file_stays_the_same_and_the_model_is_changed(base, tmp_path):
 def test_some_of_your_own_rows_are_held_out_to_evaluate_on(base, tmp_path, capsys):
     folder = run(base, tmp_path, write(tmp_path, {"own.jsonl": numbered_rows(100)}))
     shown = capsys.readouterr().out
-    assert "held 5 of 100 rows out" in shown and "95 conversations" in shown
+    assert "held 5 of 100 rows out" in shown and "95 examples" in shown
     assert "held_out" in shown
     split, _, _, n = results_of(folder)["after"]["counts"][0]
     assert (split, n) == ("held_out", 5)
@@ -170,6 +170,12 @@ def test_conversations_that_do_not_fit_the_context_are_counted(base, tmp_path, c
         run(base, tmp_path / "again", write(tmp_path, {"long.jsonl": nothing_fits}))
 
 
+def test_a_part_of_the_shipped_data_is_evaluated_on_the_shipped_tests():
+    trained, evaluated = train.load_data(train.TrainConfig(data=(CONVERSATIONS,)))
+    assert len(trained) > 10_000, "none is held out"
+    assert {record.split for record in evaluated} == set(TEST_SPLITS)
+
+
 def test_steps_and_epochs_together_are_refused(capsys):
     with pytest.raises(SystemExit):
         train.main(["--steps", "3", "--epochs", "1"])
@@ -183,7 +189,7 @@ def test_an_epoch_is_a_whole_pass_over_the_rows(base, tmp_path, capsys, rows, ep
                 "--data", file, "--eval", file, "--device", "cpu"])
     log = read_log(tmp_path / "run")
     assert len(log) == steps
-    assert f"{rows} conversations, {steps} steps" in capsys.readouterr().out
+    assert f"{rows} examples, {steps} steps" in capsys.readouterr().out
     if epochs >= 1:
         targets_of_an_epoch = sum(len(f"{n}") + 1 for n in range(rows))
         assert sum(row["targets"] for row in log) == epochs * targets_of_an_epoch
@@ -291,22 +297,27 @@ def test_the_default_run_teaches_the_base_to_follow_instructions(tmp_path):
     def share(when, split):
         counts = {(row[0], row[1]): row[2:] for row in results[when]["counts"]}
         right, n = counts[split, "all"]
-        assert n >= 500
+        assert n >= 200
         return right / n
 
     for split in ("new_passage", "new_wording", "new_attribute"):
         assert share("before", split) < 0.05
-    assert share("after", "new_passage") >= 0.95
+    least = {"new_passage": 0.85, "new_item": 0.85, "new_wording": 0.5, "user_wording": 0.55,
+             "new_attribute": 0.8, "new_composition": 0.6, "new_skill": 0.2, "conversation": 0.3,
+             "unanswerable": 0.75}  # some points below what five seeds give
+    for split, lowest in least.items():
+        assert share("after", split) >= lowest, split
     model, tokenizer = load_model(tmp_path / "run")
-    records, _ = read_records(TEST_FILES[:1])
-    answers = answer_all(model, tokenizer, records)
+    asked = train.bounded(read_records(TEST_FILES)[0], read_records(TRAIN_FILES)[0],
+                          train.TrainConfig())
+    answers = answer_all(model, tokenizer, [row for row in asked if row.split == "new_passage"])
     assert split_shares(answers)["new_passage"] == share("after", "new_passage")
 
 
-def test_evaluation_takes_a_quarter_as_many_rows_as_training_sees_unless_all_are_wanted(
+def test_evaluation_takes_an_eighth_as_many_rows_as_training_sees_unless_all_are_wanted(
         base, tmp_path, capsys):
     files = write(tmp_path, {"data.jsonl": numbered_rows(40), "asked.jsonl": numbered_rows(100)})
-    flags = ["--eval", files[1], "--batch-size", "40"]  # three steps of 40 rows
+    flags = ["--eval", files[1], "--batch-size", "40", "--steps", "6"]
     folder = run(base, tmp_path, files[:1], *flags)
     counts, = [row for row in results_of(folder)["after"]["counts"] if row[1] == "all"]
     assert counts[3] == 30
@@ -318,7 +329,7 @@ def test_evaluation_takes_a_quarter_as_many_rows_as_training_sees_unless_all_are
 
 
 def test_the_rows_of_a_bounded_evaluation_are_spread_evenly():
-    config = train.TrainConfig(steps=1, batch_size=80)
+    config = train.TrainConfig(steps=2, batch_size=80)
     assert train.bounded(list(range(100)), [None] * 10, config) == list(range(0, 100, 5))
     assert train.bounded(list(range(20)), [None] * 10, config) == list(range(20))
 

@@ -276,6 +276,8 @@ def test_the_oracle_follows_a_conversation_that_changes_its_topic_and_comes_back
     ("Answer in one word.", ["Tom's pet is a dog.\nWhat is Tom's pet?"], "dog."),
     ("Answer in one word.", ["What is the opposite of hot?"], "cold."),
     ("Answer in one word.", ["Reverse red, owl."], None),
+    ("Answer in one word.", ["Hello."], None),
+    ("Answer in one word.", ["Tom has 3 cups and gets 4 more. Count the cups of Tom."], None),
     ("Say Sure before each answer.", ["What is 3 plus 4?"], "Sure. We know that 3 plus 4 is 7."),
     ("Answer like a pirate.", ["What is 3 plus 4?"], None),
 ])
@@ -331,6 +333,11 @@ def test_most_tasks_are_asked_for_in_hundreds_of_ways():
     assert few <= of_text | {"plural", "capitals", "lucky"}
 
 
+def bare(text):
+    """A saying as `as_typed` keeps it: neither punctuation nor capitals set two apart."""
+    return corpus.as_typed([text])
+
+
 def test_no_part_of_the_tests_is_in_training():
     for task, banks in CORES.items():
         assert set(banks) == set(BANKS)
@@ -345,8 +352,8 @@ def test_no_part_of_the_tests_is_in_training():
                   *SYSTEM.values()):
         assert not set(sides["tuned"]) & set(sides["new"])
     for styles in SAYINGS:
-        trained = {text for own in TUNED_STYLES[:-1] for text in styles[own]}
-        assert not trained & {text for own in NEW_STYLES[:-1] for text in styles[own]}
+        trained = {bare(text) for own in TUNED_STYLES[:-1] for text in styles[own]}
+        assert not trained & {bare(text) for own in NEW_STYLES[:-1] for text in styles[own]}
 
 
 def test_the_number_of_wordings_is_a_knob():
@@ -358,6 +365,8 @@ def test_the_number_of_wordings_is_a_knob():
             assert max(forms) <= most and min(forms) >= min(most, 3) or task == "outside"
     one = corpus.instructions(3, "train", {"count": 20}, most=1)
     assert all(row["messages"][0]["content"].startswith("How many words are there?") for row in one)
+    for row in corpus.instructions(3, "train", {"follow_up": 20}, most=1):
+        assert row["messages"][0]["content"].startswith("Read the text and answer the question.")
 
 
 @pytest.mark.parametrize("name", SKILLS)
@@ -423,6 +432,7 @@ def test_conversations_have_two_to_eight_turns_that_need_the_earlier_ones(task):
     conversations = [
         corpus.user_turns(row) for row in rows_of("train.jsonl") if row["task"] == task]
     assert {len(turns) for turns in conversations} == set(range(2, 9))
+
     def has_needed_turn(turns):
         """Whether the last answer changes if one of the turns between is left out."""
         answer = oracle.answer(list(turns))

@@ -33,8 +33,10 @@ class WorldConfig:
         None, "2 to 8: the number of facts in a text (at most the number of attributes), hops, "
               "steps, operations, words in a list, or turns; by default each task's own range")
     wordings: int | None = option(
-        None, "in how many wordings each task is asked for in the training rows, as it is typed "
-              "without courtesies and mistakes; by default in all of them, and as users type")
+        None, "number of wordings in which the training rows ask for each task, the plainest first "
+              "(sums and differences count apart), without courtesies and mistakes, with the "
+              "other turns of conversations in their plainest words; by default all wordings, as "
+              "users type them")
     noise: str = option(
         "", "what is wrong with a part of the training rows: nothing, or one of "
             + ", ".join(KINDS))

@@ -105,16 +105,17 @@ SPLITS = {
 }
 
 # Rows of each task. A task that has fewer different instructions gives all it has.
-TRAIN_ROWS = dict.fromkeys(TUNED_TASKS, 400) | {
-    "reading": 1500, "follow_up": 500, "small_talk": 300, "topics": 2000, "story": 500,
-    "reverse": 600, "two_hop": 800, "chain": 600, "running_sum": 600, "compose": 1000,
-    "opposite": 300, "not_said": 700,
+TRAIN_ROWS = dict.fromkeys(TUNED_TASKS, 300) | {
+    "topics": 4500, "reading": 2000, "not_said": 1400, "chain": 1000, "two_hop": 900,
+    "follow_up": 900, "compose": 700, "system": 700, "outside": 600, "running_sum": 500,
+    "sentence_to_chinese": 400, "sort": 350, "story": 350, "reverse": 350, "without_first": 350,
+    "without_last": 350, "opposite": 250,
 }
 SIZES = {"small": 0.25, "middle": 1, "large": 4}
 # Rows of a test split, shared equally among its tasks, but at least 40 of each. One or two tasks
 # have fewer different instructions than that.
 TEST_ROWS = 560
-TRAIN_PROSE = 800  # documents that are tuned on beside the conversations
+TRAIN_PROSE = 1800  # documents that are tuned on beside the conversations
 LONGEST = 620  # characters of a conversation, see `is_long`
 
 
@@ -129,7 +130,10 @@ def scope_of(split, domain="town", difficulty=None):
 
 def tasks_of(split, domain="town"):
     """The tasks of a split that make sense in a domain."""
-    tasks = SPLITS[split].tasks
+    return _sensible(SPLITS[split].tasks, domain)
+
+
+def _sensible(tasks, domain):
     return tasks if domain == "town" else tuple(task for task in tasks if task not in _OF_PEOPLE)
 
 
@@ -142,10 +146,15 @@ def prose(seed, count, stream="train"):
 def draw_turns(rng, task, scope, styles=None, most=None, changes=CHANGES, alone=_ALONE):
     """(system message or None, user turns) of one conversation of a task.
 
+<<<<<<< HEAD
     styles: one is drawn, see Split; None draws one as in training. most: wordings that each task
     has in training, None for all of them. changes: how often a turn of training is changed as users
     change it, {change: share}; nothing is changed where `most` is given. alone: the tasks that a
     conversation about several things may hold.
+=======
+    styles: one is drawn, see Split; None draws one as in training. most: wordings that each form
+    of a task has in training, None for all of them.
+>>>>>>> w15
     """
     if styles is None:
         return _as_in_training(rng, task, scope, most, changes, alone)
@@ -190,16 +199,24 @@ def _changed(rng, task, scope, change, alone):
 def _draw(rng, task, scope, style_of, bank, alone, most=None):
     """A conversation of a task, its turns in the styles that `style_of` gives."""
     def draw_alone(style, tasks=None):
+<<<<<<< HEAD
         return _instruction(rng, rng.choice(tasks or alone), scope, style, most)
+=======
+        task = rng.choice(_sensible(tasks or _ALONE, scope.domain))
+        return _instruction(rng, task, scope, style, most)
+
+    def reading(style):
+        return _fitting("reading", style, most, frozenset({"passage", "question"}))
+>>>>>>> w15
 
     if task == "follow_up":
-        return None, draw_follow_up(rng, scope, style_of())
+        return None, draw_follow_up(rng, scope, style_of(), reading)
     if task == "small_talk":
         return None, draw_small_talk(rng, scope, style_of())
     if task == "topics":
-        return None, draw_topics(rng, scope, style_of, draw_alone)
+        return None, draw_topics(rng, scope, style_of, draw_alone, reading)
     if task == "system":
-        return draw_system(rng, scope, bank, style_of, draw_alone)
+        return draw_system(rng, scope, bank, style_of, draw_alone, reading)
     return None, [_instruction(rng, task, scope, style_of(), most)]
 
 
@@ -377,7 +394,7 @@ def make(seed=0, size="middle", domain="town", difficulty=None, noise="", noise_
     asked = Asked.by(train)
     for split in TEST_SPLITS:
         tasks = tasks_of(split, domain)
-        share = max(40, math.ceil(TEST_ROWS / len(tasks)))
+        share = max(40, math.ceil(TEST_ROWS / max(1, len(tasks))))  # a split may have no task
         made[split] = instructions(
             seed, split, dict.fromkeys(tasks, share), asked, domain, difficulty)
     return made

@@ -19,7 +19,6 @@ from minisft.world import language
 from minisft.world.facts import ATTRIBUTES, POSSESSIVE, RESIDENTS, display
 from minisft.world.language import Template, state, state_in_chinese
 from minisft.world.skills import DO_NOT_KNOW, NOT_SAID, draw_facts
-from minisft.world.wordings import wordings
 
 # A follow-up names a person, an attribute, or an attribute with a pronoun for the person. What it
 # leaves out is the same as in the question before.
@@ -67,7 +66,7 @@ HELLOS = {
     "tuned": ("Hello.", "Hello!", "Hi.", "Hi!", "Hi there.", "Good morning.", "Hello there!",
               "Hey.", "Good day."),
     "new": ("Good evening.", "Greetings!", "Hey there!"),
-    "short": ("hello", "hi", "hey"), "new_short": ("hi there", "good morning"),
+    "short": ("hello", "hi", "hey"), "new_short": ("hiya", "yo"),
     "chinese": ("你好。", "你好！", "早上好。"), "new_chinese": ("您好！", "晚上好。"),
 }
 REMARKS = {
@@ -108,7 +107,7 @@ THANKS = {
     "tuned": ("Thanks.", "Thank you!", "Thanks!", "Thank you very much.", "Great, thank you.",
               "That helps, thanks.", "Thanks for your help."),
     "new": ("Thank you a lot.", "Many thanks.", "I am grateful to you."),
-    "short": ("thanks", "thx", "ok thanks"), "new_short": ("thank u", "ty"),
+    "short": ("thanks", "thx", "ok thanks"), "new_short": ("cheers", "ty"),
     "chinese": ("谢谢。", "多谢 you。", "谢谢你！"), "new_chinese": ("十分感谢。", "真是谢谢了。"),
 }
 FAREWELLS = {
@@ -156,8 +155,10 @@ def in_manner(answer, manner):
     if manner == "in Chinese":
         fact = language.read_statement(answer)
         return state_in_chinese(fact) if fact else CHINESE_SAYINGS.get(answer)
-    is_list = ", " in answer or answer in CHINESE_SAYINGS
-    return None if is_list else answer.split(" ")[-1]
+    ends_with_it = answer.startswith(("The ", "We know that ", "Your "))
+    if not ends_with_it or ", " in answer or answer in CHINESE_SAYINGS:
+        return None
+    return answer.split(" ")[-1]
 
 
 def _match(styles, text):
@@ -178,14 +179,14 @@ class Talk:
     """A conversation as far as it has gone.
 
     judge_alone: text -> Judgement of an instruction by itself, or None. `kinds` and `meaning` hold
-    what each turn was and what it means.
+    what each turn was and what it means, `judged` the last Judgement of an instruction by itself.
     """
 
     def __init__(self, judge_alone):
         self.judge_alone = judge_alone
         self.name, self.said = None, {}
         self.known, self.asked = None, None  # facts of the last text; (name, noun) last asked
-        self.meaning, self.kinds = [], []
+        self.meaning, self.kinds, self.judged = [], [], None
 
     def read(self, text):
         """The answers that are right after a user's turn, or () if it makes no sense here."""
@@ -292,17 +293,18 @@ def _fits(slots, given):
     return set(slots) <= set(given) and bool(slots) == bool(given)
 
 
-def draw_follow_up(rng, scope, style):
+def draw_follow_up(rng, scope, style, reading):
     """User turns in one style: a reading instruction about one or two people, then follow-ups.
 
-    In any style but the plain one, a follow-up may ask for what the text does not say.
+    reading: style -> wordings of a reading instruction. In any style but the plain one, a follow-up
+    may ask for what the text does not say.
     """
     residents = rng.randint(1, 2)
     attributes = 2 if residents == 2 else rng.randint(2, 4)
     facts = draw_facts(rng, scope, residents, attributes)
 
     name, noun, _ = rng.choice(facts)
-    wording = rng.choice(wordings("reading", style))
+    wording = rng.choice(reading(style))
     passage = " ".join(state(fact, rng.randrange(5)) for fact in facts)
     question = language.ask(name, noun, rng.randrange(4))
     turns = [wording.fill(passage=passage, question=question)]
@@ -357,10 +359,11 @@ def _remark(rng, style, noun):
     return _said(rng, REMARKS, style, noun=noun, value=value)
 
 
-def draw_topics(rng, scope, style_of, draw_alone):
+def draw_topics(rng, scope, style_of, draw_alone, reading):
     """User turns about several things, each in a style of its own.
 
-    style_of: () -> style; draw_alone: style -> an instruction of any task.
+    style_of: () -> style; draw_alone: style -> an instruction of any task; reading: style ->
+    wordings of a reading instruction.
     """
     count = scope.amount(rng, *scope.turns)
     turns, facts, said = [], [], []
@@ -376,9 +379,9 @@ def draw_topics(rng, scope, style_of, draw_alone):
         elif roll < 0.12:
             facts = draw_facts(rng, scope, rng.randint(1, 2), 2)
             passage = " ".join(state(fact, rng.randrange(5)) for fact in facts)
-            turns.append(_about(rng, facts, style, passage))
+            turns.append(_read(rng, facts, passage, reading(style)))
         elif facts and roll < 0.3:
-            turns.append(_about(rng, facts, style))
+            turns.append(_said(rng, BACK, style, question=_question(rng, facts)))
         elif roll < 0.4:
             noun = rng.choice(scope.attributes)
             said.append(noun)
@@ -394,22 +397,27 @@ def draw_topics(rng, scope, style_of, draw_alone):
     return turns
 
 
-def _about(rng, facts, style, passage=None):
-    """A reading instruction, or a question that comes back to a text."""
+def _question(rng, facts):
     name, noun, _ = rng.choice(facts)
-    question = language.ask(name, noun, rng.randrange(4))
-    if passage:
-        return rng.choice(wordings("reading", style)).fill(passage=passage, question=question)
-    return _said(rng, BACK, style, question=question)
+    return language.ask(name, noun, rng.randrange(4))
 
 
-def draw_system(rng, scope, bank, style_of, draw_alone):
-    """(system message, user turns): all turns can be answered as the message wants it."""
+def _read(rng, facts, passage, wordings):
+    """A reading instruction about one of the facts of a passage."""
+    question = _question(rng, facts)
+    return rng.choice(wordings).fill(passage=passage, question=question)
+
+
+def draw_system(rng, scope, bank, style_of, draw_alone, reading):
+    """(system message, user turns). Some cannot be answered as the message wants it; see in_manner.
+
+    The arguments are those of `draw_topics`; bank: "tuned" or "new", whose messages to draw from.
+    """
     manner = rng.choice(list(SYSTEM))
     message = rng.choice(SYSTEM[manner][bank])
     count = scope.amount(rng, 1, 4)
     if rng.random() < 0.6 or manner == "in Chinese":
-        return message, draw_follow_up(rng, scope, style_of())[:count]
+        return message, draw_follow_up(rng, scope, style_of(), reading)[:count]
     tasks = ONE_WORD if manner == "in one word" else None
     return message, [draw_alone(style_of(), tasks) for _ in range(count)]
 

@@ -1,4 +1,5 @@
-"""The plainest wordings of each task, three to six of them: whole instructions."""
+"""The plainest wordings of each task, three to six of them (one for "outside"): whole instructions.
+"""
 
 from minisft.world.language import Template
 

@@ -383,14 +383,13 @@ def draw_sorting(rng, count):
 
 def examples(rng):
     """A list of examples: of a relation, or of a mapping or sorting made up for this list."""
-    source = rng.choices((OF_WORDS, OF_LISTS, OF_TEXTS, None), (28, 46, 8, 18))[0]
+    kinds_of = ((OF_WORDS, 6, 12), (OF_LISTS, 5, 8), (OF_TEXTS, 3, 5), (None, 8, 14))
+    source, least, most = rng.choices(kinds_of, (28, 46, 8, 18))[0]
     if source is None:
         draw = rng.choice((draw_mapping, draw_sorting))
-        return write_examples(draw(rng, rng.randint(8, 14)))
+        return write_examples(draw(rng, rng.randint(least, most)))
 
-    name = rng.choice(tuple(source))
-    low, high = {id(OF_WORDS): (6, 12), id(OF_LISTS): (5, 8), id(OF_TEXTS): (3, 5)}[id(source)]
-    count = rng.randint(low, high)
+    name, count = rng.choice(tuple(source)), rng.randint(least, most)
     return write_examples(draw_examples(rng, name, count))
 
 

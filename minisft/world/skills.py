@@ -63,9 +63,13 @@ class Scope:
     turns: tuple = (2, 8)
 
     @property
+    def domain(self):
+        return ATTRIBUTES[self.attributes[0]].domain
+
+    @property
     def names(self):
         """Whom the texts are about: the residents of the town, or the ships of the harbor."""
-        return DOMAINS[ATTRIBUTES[self.attributes[0]].domain]
+        return DOMAINS[self.domain]
 
     def knows(self, item):
         """Whether an item of knowledge may be drawn.

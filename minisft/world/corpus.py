@@ -146,15 +146,10 @@ def prose(seed, count, stream="train"):
 def draw_turns(rng, task, scope, styles=None, most=None, changes=CHANGES, alone=_ALONE):
     """(system message or None, user turns) of one conversation of a task.
 
-<<<<<<< HEAD
-    styles: one is drawn, see Split; None draws one as in training. most: wordings that each task
-    has in training, None for all of them. changes: how often a turn of training is changed as users
-    change it, {change: share}; nothing is changed where `most` is given. alone: the tasks that a
-    conversation about several things may hold.
-=======
     styles: one is drawn, see Split; None draws one as in training. most: wordings that each form
-    of a task has in training, None for all of them.
->>>>>>> w15
+    of a task has in training, None for all of them. changes: how often a turn of training is
+    changed as users change it, {change: share}; nothing is changed where `most` is given. alone:
+    the tasks that a conversation about several things may hold.
     """
     if styles is None:
         return _as_in_training(rng, task, scope, most, changes, alone)
@@ -199,15 +194,11 @@ def _changed(rng, task, scope, change, alone):
 def _draw(rng, task, scope, style_of, bank, alone, most=None):
     """A conversation of a task, its turns in the styles that `style_of` gives."""
     def draw_alone(style, tasks=None):
-<<<<<<< HEAD
-        return _instruction(rng, rng.choice(tasks or alone), scope, style, most)
-=======
-        task = rng.choice(_sensible(tasks or _ALONE, scope.domain))
+        task = rng.choice(_sensible(tasks or alone, scope.domain))
         return _instruction(rng, task, scope, style, most)
 
     def reading(style):
         return _fitting("reading", style, most, frozenset({"passage", "question"}))
->>>>>>> w15
 
     if task == "follow_up":
         return None, draw_follow_up(rng, scope, style_of(), reading)

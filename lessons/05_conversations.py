@@ -8,9 +8,9 @@
 # ask is closer to what a model will be asked, and more diverse, than instructions made from NLP
 # tasks.
 #
-# **What others found.** InstructGPT was tuned on queries that users had sent to a service, with
-# personal data removed and at most 200 queries of each user (Ouyang et al. 2022). That does not
-# tell what the wordings alone are worth, as the tasks of users are other tasks too.
+# **What others found.** InstructGPT was tuned on queries (what users had typed and sent to a
+# service), with personal data removed and at most 200 of each user (Ouyang et al. 2022). That does
+# not tell what the wordings alone are worth, as users also ask for other tasks.
 
 # %%
 import json
@@ -31,7 +31,6 @@ from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.records import parse_row
 from minisft.shipped import BASE
-from minisft.train import FULL_LR
 from minisft.world.corpus import CHANGES, Asked, instructions
 
 lesson = Lesson("05_conversations")
@@ -39,9 +38,10 @@ base, tokenizer = load_model(BASE)
 
 # %% [markdown]
 # ## The code
-# A chat log is no training data yet. These eight chats are made up; they have what real ones have:
-# personal data, an answer that breaks off, two turns of one speaker, an answer before any question,
-# an empty turn, the same chat twice, a question that nobody answered.
+# A chat log (a file of chats between users and an assistant) cannot be trained on as it is. These
+# eight chats are made up; they have what real ones have: personal data, an answer that breaks off,
+# two turns of one speaker in a row, an answer before any question, an empty turn, the same chat
+# twice, a question that nobody answered. Here is what is left of them, and then the code:
 
 # %%
 USER, ASSISTANT = "user", "assistant"
@@ -86,12 +86,13 @@ show_source(clean)
 # | --- | --- |
 # | 1, 4, 16 wordings | each form of a task is asked for in so many wordings, the plainest first |
 # | all wordings | in all of them: hundreds for each task, in English, Chinese and both |
-# | as users type | the same, a third of the turns with courtesies, short forms or typing mistakes |
+# | as users type | the same; a third of the turns with "please", "plz" or typing mistakes |
 #
-# All arms have the same eleven tasks of one step, and conversations about several of them, and the
-# same number of rows of each. None of these rows asks what a test asks, whatever its words; only
-# questions of knowledge ("the opposite of hot") may be asked again, as there the wording is what is
-# tested. The tests are drawn by the rules of the shipped splits:
+# All arms have the same eleven tasks of one step, conversations about several of them, and the same
+# number of rows of each. No training row asks what a test asks, not in other words either. Only
+# questions of knowledge ("the opposite of hot") may be asked again in other words, because what is
+# new in their tests is the wording. The tests are drawn by the rules of the shipped test sets
+# (data/README.md):
 #
 # | test | what is new |
 # | --- | --- |
@@ -101,9 +102,9 @@ show_source(clean)
 # | conversation | four to eight turns about several things; right only if every answer is |
 #
 # A pilot on rows held out from training sets the number of steps, so that the reference arm (as
-# users type) answers about 80%, and the number of seeds. Batches are smaller and the rate is higher
-# than in the default run, so that all arms fit into 20 minutes. The rules were fixed before the
-# run: an effect below 5 points does not matter.
+# users type) answers about 80%, and the number of seeds. Batches are half as large as in the
+# default run and the rate is higher, 1.5e-3, so that all arms fit into 20 minutes; no prose is
+# tuned on beside. The rules were fixed before the run: an effect below 5 points does not matter.
 
 # %%
 ARMS = {"1 wording": 1, "4 wordings": 4, "16 wordings": 16, "all wordings": None,
@@ -112,7 +113,7 @@ ONE, ALL, TYPED = "1 wording", "all wordings", "as users type"
 TESTS = ("known wording", "new wording", "user wording", "conversation")
 EFFECT = 0.05  # the smallest difference that matters, as a share
 STEPS = lesson.scale((200, 400), fast=(2,))
-BATCH_SIZE, RATE = lesson.scale(16, fast=8), 3 * FULL_LR
+BATCH_SIZE, RATE = lesson.scale(16, fast=8), 1.5e-3
 ON_TEXTS = ("reading", "first", "last", "count", "sort", "sentence_to_english")
 TASKS = (*ON_TEXTS, "classification", "opposite", "to_chinese", "to_english", "arithmetic")
 ROWS = dict.fromkeys(TASKS, lesson.scale(150, fast=2)) | {"topics": lesson.scale(400, fast=4)}

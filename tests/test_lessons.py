@@ -141,6 +141,72 @@ def test_no_test_question_of_lesson_05_is_in_its_training_rows():
         assert skills - set(lesson["TASKS"]) <= {"outside"}  # a later question about a text
 
 
+def turns_of(question, answer):
+    return {"messages": [{"role": "user", "content": question},
+                         {"role": "assistant", "content": answer}]}
+
+
+def test_what_the_filters_of_lesson_06_drop_is_counted_by_hand(monkeypatch):
+    monkeypatch.setenv("MINISFT_FAST", "1")
+    lesson = names_of("06_self_instruct")
+    first, second, *_ = lesson["REASONS"]
+    question, right = "What is the opposite of hot?", "The opposite of hot is cold."
+    steps, left = lesson["funnel"]([(question, right, None), (question, right, first),
+                                    (question, "Wet.", first), (question, "Wet.", None)])
+    assert steps[0] == {"reason": first, "reached": {"valid": 2, "invalid": 2},
+                        "dropped": {"valid": 1, "invalid": 1}}
+    assert left == {"valid": 1, "invalid": 1}
+    found = lesson["summed"]([(steps, left), (steps, left)])  # of two seeds
+    assert found[0] == {"reason": first, "reached": 8, "dropped": 4, "invalid_dropped": 2,
+                        "valid_after": 0.5, "precision": 0.5, "recall": 0.5}
+    assert found[1] == {"reason": second, "reached": 4, "dropped": 0, "invalid_dropped": 0,
+                        "valid_after": 0.5, "precision": None, "recall": 0}
+
+
+def test_no_arm_of_lessons_06_and_07_asks_what_their_tests_ask(monkeypatch):
+    monkeypatch.setenv("MINISFT_FAST", "1")
+    lesson = names_of("06_self_instruct")
+    secret = [*lesson["TEST"], *lesson["HELD_OUT"]]
+    free = lesson["fresh_rows"](7, 12, lesson["ASKED"])
+    made = [(*lesson["said"](row), None) for row in (*secret, *free)]
+    arms = lesson["data_of"](0, made)
+    assert not any(corpus.find_leaks(rows, secret) for rows in arms.values())
+    assert len(arms["machine-made"]) == lesson["SEED_TASKS"] + 12
+    assert len({len(arms[name]) for name in lesson["ARMS"][1:]}) == 1
+
+    lesson = names_of("07_evol_instruct")
+    secret = [*lesson["EASY_TEST"], *lesson["HARD_TEST"], *lesson["HELD_OUT"]]
+    free = lesson["fresh_rows"](7, 12, lesson["ASKED"])
+    arms = lesson["data_of"](0, [*secret, *free])
+    assert not any(corpus.find_leaks(rows, secret) for rows in arms.values())
+    assert {len(rows) for rows in arms.values()} == {lesson["ROOTS"] + 12}
+
+
+def test_rounds_of_lesson_07_are_followed_by_hand(monkeypatch):
+    monkeypatch.setenv("MINISFT_FAST", "1")
+    lesson = names_of("07_evol_instruct")
+
+    def row(id, parent, number, question, answer):
+        return {"id": id, "parent": parent, "operation": "deepen", "round": number,
+                "source": f"seed-{id[0]}", **turns_of(question, answer)}
+
+    easy, hot = "What is 3 plus 4?", "What is the opposite of hot?"
+    roots = [row("1", None, 0, easy, oracle.answer([easy])),
+             row("2", None, 0, hot, oracle.answer([hot]))]
+    long = "3, then plus 4, minus 2: how much is it?"
+    gone = row("1.2", "1.1", 2, "", "") | {"instruction": "Why?", "reason": "a rule"}
+    del gone["messages"]
+    steps = [row("1.1", "1", 1, long, oracle.answer([long])),
+             row("2.1", "2", 1, "Say dog in Chinese.", "Wet."), gone]
+    rounds, fates = lesson["followed"](roots, steps)
+    assert rounds == [{"work": 1, "harder": 0, "valid": 1},
+                      {"work": 3, "harder": 0.5, "valid": 0.5},  # (5 + 1) / 2
+                      {"work": 3, "harder": 0.5, "valid": 0.5}]
+    assert [(each["reason"], each["good"], each["harder"]) for each in fates] == [
+        (None, True, True), (None, False, False), ("a rule", False, None)]
+    assert lesson["good_of_kept"](fates) == 0.5
+
+
 def run_py(*arguments):
     return subprocess.run([sys.executable, str(ROOT / "lessons" / "run.py"), *arguments],
                           capture_output=True, text=True, timeout=300)

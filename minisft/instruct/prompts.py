@@ -192,7 +192,7 @@ def whole_answer(answer, is_classification):
 
 
 SHORT_FORM = Prompts(list_to_continue, is_classification=None, instances=the_instruction,
-                parse_instances=whole_answer, examples=4)
+                     parse_instances=whole_answer, examples=4)
 FORMS = {"paper": Prompts(), "short": SHORT_FORM}
 
 

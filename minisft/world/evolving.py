@@ -33,6 +33,7 @@ from minisft.world.skills import LIST_SKILLS, THINGS, read_list
 from minisft.world.steps import (
     CALL,
     HOPS,
+    NAME_OF,
     NEW_PAIRS,
     PAIRS,
     PHRASES,
@@ -41,7 +42,8 @@ from minisft.world.steps import (
     possible_changes,
 )
 
-MOST_WORDS, MOST_FACTS, MOST_STEPS, MOST_HOPS = 7, 5, 5, 3
+MOST_WORDS, MOST_FACTS, MOST_STEPS = 7, 5, 5
+MOST_HOPS = 3  # relations; the oracle counts the attribute at their end as one hop more
 LONGEST_TEXT = 260  # characters of a text that is made longer
 
 
@@ -95,9 +97,6 @@ def has_new_pair(task):
     name, slots = task
     names = [NAME_OF[phrase] for phrase in phrases_of(name, slots)] if name == "compose" else []
     return bool(set(zip(names, names[1:])) & set(NEW_PAIRS))
-
-
-NAME_OF = {phrase: name for name, phrase in PHRASES.items()}
 
 
 def from_sum_to_changes(rng, name, slots, scope):
@@ -223,8 +222,8 @@ def work(judged):
     """How much there is to read and to say: one for each sentence, entry or change that is given,
     and one for each sentence of the right answer.
 
-    judged: a Judgement of one instruction. It grows with each operation in depth but "concretise",
-    which the difficulty of the oracle does not: that counts facts here, hops there.
+    judged: a Judgement of one instruction. Each operation in depth but "concretise" raises it. The
+    oracle's difficulty cannot be used here: it counts facts for one task and hops for another.
 
     >>> from minisft.world.oracle import judge
     >>> work(judge(["What is 3 plus 4?"]))

@@ -270,7 +270,7 @@ CLAIMS = [
     Claim("it carries to skills that were never tuned on: description - none", lead["new skill"],
           least=EFFECT),
     Claim("to these a name does not carry as far: description - name",
-          gains["description - name"]["new skill"], least=EFFECT),
+          gains["description - name"]["new skill"], least=EFFECT, source="Wei et al. 2022"),
     Claim("it also helps where the input tells the task: new attributes, description - none",
           lead["new attribute, clear"], least=EFFECT),
     Claim("where there is an output space, it alone does as well: space - description",

@@ -264,7 +264,7 @@ CLAIMS = [
     Claim("a student of filtered tasks is better than one of as many unfiltered ones (any gain)",
           effects["machine-made - unfiltered"], least=0),
     Claim("machine-made tasks are as good as the same number of true ones",
-          effects["machine-made - true"], least=-EFFECT)]
+          effects["machine-made - true"], least=-EFFECT, source="our bound")]
 PREDICTIONS = [
     Claim("machine-made against seeds", effects["machine-made - seeds"], least=0.1),
     Claim("machine-made against true", effects["machine-made - true"], least=-0.1, most=0),

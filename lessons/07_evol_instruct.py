@@ -268,7 +268,8 @@ CLAIMS = [
           effects["good of kept"], least=0.9, unit="share", source="our bound"),
     Claim("a student of evolved tasks is better at hard questions than one of easy tasks (any "
           "gain)", effects["hard: evolved - easy"], least=0),
-    Claim("it is no worse at easy questions", effects["easy: evolved - easy"], least=-EFFECT)]
+    Claim("it is no worse at easy questions", effects["easy: evolved - easy"], least=-EFFECT,
+          source="our bound")]
 PREDICTIONS = [
     Claim("work of the last round against the first", effects["work: last / first"], least=1.5,
           unit="times"),

@@ -84,7 +84,7 @@ show_source(clean)
 # ## The experiment
 # | arm | the user's turns in training |
 # | --- | --- |
-# | 1, 4, 16 wordings | each form of a task is asked for in so many wordings, the plainest first |
+# | 1, 4, 16 wordings | each form of a task (sum, difference) in so many, the plainest first |
 # | all wordings | in all of them: hundreds for each task, in English, Chinese and both |
 # | as users type | the same; a third of the turns with "please", "plz" or typing mistakes |
 #

@@ -61,7 +61,7 @@ print("filters:", *REASONS, sep="\n    ")
 # | arm | rows |
 # | --- | --- |
 # | seeds | the 175 seed tasks |
-# | unfiltered | the same, and as many candidates as the next arm has, before all filters |
+# | unfiltered | the same, and candidates before all filters, as many as the next arm has kept |
 # | machine-made | the same, and what the filters kept |
 # | true | the same, and as many new tasks that the town's oracle answered |
 #

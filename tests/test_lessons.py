@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from lessons import trials
 from minisft import lesson as harness
 from minisft.instruct import tasks
 from minisft.shipped import ROOT
@@ -180,6 +181,17 @@ def test_no_arm_of_lessons_06_and_07_asks_what_their_tests_ask(monkeypatch):
     arms = lesson["data_of"](0, [*secret, *free])
     assert not any(corpus.find_leaks(rows, secret) for rows in arms.values())
     assert {len(rows) for rows in arms.values()} == {lesson["ROOTS"] + 12}
+
+
+def test_a_row_that_asks_in_other_words_is_asked_but_for_knowledge():
+    asked = corpus.Asked.by([turns_of("Give the opposite of hot.", ""),
+                             turns_of("Say it backwards: red, owl, saw", "")])
+    for question, expected in (("give the opposite of hot", True),
+                               ("What is the opposite of hot?", False),
+                               ("Please reverse the words: red, owl, saw", True),
+                               ("Please reverse the words: owl, red, saw", False),
+                               ("Who are you?", False)):
+        assert trials.is_asked(turns_of(question, ""), asked) == expected, question
 
 
 def test_rounds_of_lesson_07_are_followed_by_hand(monkeypatch):

@@ -88,6 +88,18 @@ def test_an_operation_that_does_not_fit_gives_nothing():
         BREADTH]
 
 
+@pytest.mark.parametrize("operation, task, slot, mark, number", [
+    ("complicate the input", ("reverse", {"words": "red, owl, saw"}), "words", ",", 6),
+    ("complicate the input", ("ask", {"passage": "Mia's pet is a dog."}), "passage", ".", 5),
+    ("more reasoning", ("running_sum", {"start": "3", "changes": "plus 4"}), "changes", ",", 4),
+    ("more reasoning", ("chain", {"calls": "Mia calls Tom.", "name": "Mia"}), "calls", ".", 5)])
+def test_a_task_grows_to_a_limit(operation, task, slot, mark, number):
+    rng = random.Random(0)
+    while new := evolved(rng, operation, task, SCOPE):
+        task = new
+    assert task[1][slot].count(mark) == number
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_what_is_evolved_can_be_read_answered_and_is_harder(operation):
     rng, number = random.Random(operation), 0
@@ -137,6 +149,15 @@ def test_lists_continue_with_readable_tasks_of_other_kinds_than_their_examples(r
         drawn = [judge([text]) for text in shown
                  if text not in SEED_TEXTS and len(text) < LONGEST_SHOWN - 1]  # not cut
         assert not set(kinds) & {each.skill for each in drawn}
+        assert all(len(text) <= teaching.LONGEST_ENTRY for text in new)
+
+
+def test_the_teacher_writes_each_form_of_a_task_in_at_most_eight_wordings_on_one_line():
+    rng = random.Random(0)
+    for name in TASKS:
+        texts = teaching.wordings_to_write(name, frozenset(SKILLS[name].draw(rng, SCOPE)))
+        assert 1 < len(texts) == len(set(texts)) <= 8
+        assert not any("\n" in wording.text for wording in texts)
 
 
 def test_half_of_the_examples_are_seed_tasks(rows):
@@ -175,6 +196,16 @@ def test_nothing_that_a_test_asks_is_taught(rows):
     again = few(Asked(meanings=meanings))  # in other words, too
     assert meanings and not meanings & {judge_row(row).meaning for row in again
                                         if row["task"] == "evolved"}
+
+
+def test_only_knowledge_may_be_taught_in_other_words_than_a_test_asks():
+    for task, is_free in ((("opposite", {"word": "hot"}), True),
+                          (("reverse", {"words": "red, owl, saw"}), False)):
+        plain, other = (worded(random.Random(0), *task, style) for style in ("plain", "tuned"))
+        asked = Asked.by([{"messages": [{"role": "user", "content": plain}]}])
+        assert plain != other and not teaching.is_free(task, plain, asked)
+        assert teaching.is_free(task, other, asked) == is_free
+        assert teaching.is_free(task, plain, Asked())
 
 
 def texts_in(rows):

@@ -136,8 +136,6 @@ def stranger(rng, text):
 def ask_through_a_relation(rng, name, slots, scope):
     """What was asked about a person is asked about the friend, boss, ... of a stranger."""
     person, noun = read_question(slots["question"])
-    if person not in RESIDENTS:
-        return None
     relation, other = rng.choice(RELATIONS), stranger(rng, slots["passage"])
     return told_besides(rng, slots, RELATION.fill(relation=relation, name=other, other=person),
                         HOPS.fill(noun=noun, path=f"the {relation} of {other}"))

@@ -484,7 +484,7 @@ def test_each_method_has_a_learning_rate_of_its_own(method, base, tmp_path):
     settings = ["--settings", "P=2"] if method in ("prefix", "prompt") else []
     folder = run(base, tmp_path, method, "--steps", "4", *settings)
     highest = max(row["lr"] for row in read_log(folder))
-    assert highest == pytest.approx(METHODS[method].lr if method in METHODS else 5e-4)
+    assert highest == pytest.approx(METHODS[method].lr if method in METHODS else 1e-3)
 
 
 def test_full_tuning_writes_a_whole_model(base, tmp_path):

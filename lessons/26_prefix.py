@@ -50,10 +50,10 @@ for name, config in CONFIGS.items():
 
 # %% [markdown]
 # ## The experiment
-# Ten virtual tokens; eight tasks of one sentence, in steps of 16. A pilot on 148 rows held out
+# Ten virtual tokens; eight tasks of one sentence, in steps of 16. A pilot on 118 rows held out
 # from the training data sets the number of steps, so that full tuning answers about 80%, each
-# arm's learning rate, and the number of seeds that it takes to see 5 points. Then 398 new items
-# and 112 new passages are asked. A seed draws the start of the prefix and the order of the data.
+# arm's learning rate, and the number of seeds that it takes to see 5 points. Then 407 new items
+# and 103 new passages are asked. A seed draws the start of the prefix and the order of the data.
 # How much the results vary is taken over the seeds at each of three rates.
 
 # %%

@@ -47,7 +47,7 @@ show_source(Prompt)
 # ## The experiment
 # | skill | rows | tested on |
 # | --- | --- | --- |
-# | latent | eight tasks of one sentence, steps of 8 | 398 new items and 112 new passages |
+# | latent | eight tasks of one sentence, steps of 8 | 407 new items and 103 new passages |
 # | new | "What is the code of Mia?" for 64 residents, largest base only | the same questions |
 #
 # Twenty trainable rows, which start as rows of random tokens, against all weights. A pilot on

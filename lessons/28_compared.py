@@ -48,9 +48,9 @@ LORA, PROMPT = "LoRA, r = 8", "prompt, 20"
 
 # %% [markdown]
 # ## The experiment
-# Eight tasks of one sentence, in steps of 16. A pilot on 148 rows held out from the training data
+# Eight tasks of one sentence, in steps of 16. A pilot on 118 rows held out from the training data
 # sets the number of steps, so that full tuning answers about 80%, each arm's learning rate, and
-# the number of seeds that it takes to see 5 points. Then 398 new items and 112 new passages are
+# the number of seeds that it takes to see 5 points. Then 407 new items and 103 new passages are
 # asked. *Forgetting* is the rise of the same models' loss on held-out prose. What a step costs is
 # measured in turns with full tuning: its time, and the most memory that it takes at once beyond
 # the weights. The file is the one that `train` writes.

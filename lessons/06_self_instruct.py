@@ -75,7 +75,7 @@ SEED_TASKS = lesson.scale(175, fast=12)
 NEW = lesson.scale(600, fast=6)  # machine-made tasks to keep
 EFFECT = 0.02  # the smallest difference that matters, as a share
 STEPS = lesson.scale((100, 200, 400), fast=(2,))
-RATES = lesson.scale((5e-4, 1e-3), fast=(5e-4,))
+RATES = lesson.scale((5e-4, 1e-3, 2e-3), fast=(5e-4,))
 ARMS = ("seeds", "unfiltered", "machine-made", "true")
 TEST = fresh_rows(4000, lesson.scale(510, fast=12), Asked())
 HELD_OUT = fresh_rows(5000, lesson.scale(150, fast=8), Asked.by(TEST))

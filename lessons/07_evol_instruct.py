@@ -26,7 +26,6 @@ from minisft import plots
 from minisft.checkpoint import load_model
 from minisft.experiment import PILOT_SEED, Arm, Trial, for_results, measure, pilot, side_by_side
 from minisft.instruct.evol_instruct import OPERATIONS, RULES, SHORT_FORM, attempt, evolve
-from minisft.instruct.self_instruct import TEMPERATURE
 from minisft.instruct.teacher import of_model
 from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
@@ -71,7 +70,7 @@ print(SHORT_FORM.evolve("more reasoning", "What is 3 plus 4?"))
 ROOTS, ROUNDS = lesson.scale(150, fast=4), lesson.scale(4, fast=2)
 EFFECT = 0.02  # the smallest difference that matters, as a share
 STEPS = lesson.scale((100, 200, 400), fast=(2,))
-RATES = lesson.scale((5e-4, 1e-3), fast=(5e-4,))
+RATES = lesson.scale((5e-4, 1e-3, 2e-3), fast=(5e-4,))
 ARMS = ("easy", "evolved", "evolved, corrected")
 HARD = ("two_hop", "chain", "running_sum", "compose")
 EASY = tuple(name for name in TASKS if name not in HARD)
@@ -90,7 +89,7 @@ def evolution(seed):
     """(roots, steps) of Evol-Instruct, as `evolve` takes and gives them."""
     roots = [{"id": str(i), "parent": None, "operation": None, "round": 0, "source": f"seed-{i}",
               "messages": row["messages"]} for i, row in enumerate(root_rows(seed), 1)]
-    teacher = of_model(TEACHER, TEMPERATURE, seed, device="cpu")
+    teacher = of_model(TEACHER, device="cpu")
     return roots, list(evolve(roots, teacher, Random(seed), ROUNDS, SHORT_FORM))
 
 

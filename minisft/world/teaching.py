@@ -18,7 +18,7 @@ which Evol-Instruct takes for a failure. The third kind of rows is there because
 harder than those of the training split.
 
     python -m minisft.world --teacher teacher.jsonl
-    python -m minisft.train --data data/train.jsonl teacher.jsonl
+    python -m minisft.train --data data/train.jsonl data/prose.jsonl teacher.jsonl
 
 All is drawn as for the training split, and nothing that a test asks is among the tasks. The teacher
 reads tasks in all wordings and writes each kind in at most eight, on one line. Taught to write all
@@ -80,15 +80,17 @@ def list_row(rng, seeds, asked):
 def entry(rng, name, asked):
     """The text of a task of a kind, short enough for a list."""
     while True:
-        _, text = drawn(rng, partial(draw, rng, name), asked)
-        if len(text) <= LONGEST_ENTRY:
-            return text
+        found = drawn(rng, partial(draw, rng, name), asked)
+        if found and len(found[1]) <= LONGEST_ENTRY:
+            return found[1]
 
 
 def family(rng, asked):
     """Rows of a task that is evolved several times: how, and what the right answers are."""
-    name, rows = rng.choice(TASKS), []
-    task, text = drawn(rng, partial(draw, rng, name), asked, rng.choice(TUNED_STYLES))
+    name, rows, found = rng.choice(TASKS), [], None
+    while not found:
+        found = drawn(rng, partial(draw, rng, name), asked, rng.choice(TUNED_STYLES))
+    task, text = found
     for _ in range(ATTEMPTS):
         operation = BREADTH if rng.random() < BROAD else rng.choice(tuple(CHANGES))
         question = ask_shortly(operation, text)

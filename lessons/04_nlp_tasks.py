@@ -123,7 +123,8 @@ show_source(tasks.wordings)
 # | shuffled | a description of another task, by chance |
 #
 # Each arm is asked in all five formats. The pairs are split before any template is applied, so that
-# no pair is both trained on and asked, in whatever format. The questions:
+# no pair is both trained on and asked, in whatever format. Every third question is asked, as all
+# arms are asked all formats. The questions:
 #
 # | group | tasks |
 # | --- | --- |
@@ -183,8 +184,9 @@ def make_trials():
     rows += unseen([task for task in CLEAR + AMBIGUOUS if SKILLS[task].uses_attributes], tuned_on,
                    "new attribute", TOWN[True])
     rows += unseen(NEW_SKILLS, tuned_on, "new skill", TOWN[False] + TOWN[True])
-    control = read_records([shipped("data/control.jsonl")])[0][::lesson.scale(1, fast=140)]
-    test = [replace(parse_row(row, row["format"]), choices=()) for row in rows] + control
+    control = read_records([shipped("data/control.jsonl")])[0][::lesson.scale(3, fast=140)]
+    test = [replace(parse_row(row, row["format"]), choices=())
+            for row in rows[::lesson.scale(3, fast=1)]] + control
     trials = {}
     for format in FORMATS:
         records = [parse_row(row) for row in train if row["format"] == format]

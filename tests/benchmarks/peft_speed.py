@@ -1,22 +1,18 @@
-"""Tuning methods beside the library peft, with the same base, data and machine; and LoRA's quality.
+"""Tuning methods beside the library peft, with the same base, data and machine.
 
     python -m tests.benchmarks.peft_speed
     python -m tests.benchmarks.peft_speed --shape tiny --part step
-    python -m tests.benchmarks.peft_speed --part task      LoRA and full tuning on the shipped data
 
     step      forward, backward, clipping and optimizer step, ours packed. Peer: peft on
               GPT2LMHeadModel, padded, with torch's AdamW. tests/benchmarks/speed.py has the shapes.
     memory    most bytes that torch allocates at once in such a step, beyond what it held before
     generate  greedy decoding by a model with LoRA merged. Peer: the base.
-    task      exact match on new passages after the default run, LoRA (rank 32) - full, over five
-              seeds; each has the learning rate that did best on held-out training rows
 
 What is trained starts with the same values on both sides, none of them zero, and the losses of the
 first step must agree.
 """
 
 import argparse
-import math
 import platform
 from itertools import islice
 
@@ -25,18 +21,12 @@ import torch
 import transformers
 
 from minisft.batching import pad, step_batches
-from minisft.checkpoint import load_model
-from minisft.conversation import Conversation
-from minisft.experiment import PILOT_SEED, Arm, Trial, measure
 from minisft.generate import generate
-from minisft.intervals import paired_interval
 from minisft.loop import train_steps
 from minisft.loss import sft_loss
 from minisft.memory import peak_bytes
 from minisft.optim import AdamW, parameter_groups
 from minisft.peft import LoRAConfig, PrefixConfig, PromptConfig, add_peft, delta, merge
-from minisft.records import read_records, render_record
-from minisft.shipped import BASE, CONVERSATIONS, shipped
 from tests.benchmarks.speed import (
     DECAY,
     LR,
@@ -60,7 +50,7 @@ METHODS = {  # ours, peft's, and how much faster ours has to be
     "prefix": (PrefixConfig(P), peft.PrefixTuningConfig(**VIRTUAL), 1.2),
     "prompt": (PromptConfig(P), peft.PromptTuningConfig(**VIRTUAL), 1.2),
 }
-PARTS = ("step", "memory", "generate", "task", "all")
+PARTS = ("step", "memory", "generate", "all")
 
 
 def make_pair(shape, method):
@@ -134,42 +124,6 @@ def time_generation(name, shape, repeats):
             lambda: generate(base, prompts, shape.new_tokens), repeats, target=0.95)
 
 
-def task_trials():
-    """A function seed -> Trial: the default run; the pilot holds out some of the training rows."""
-    _, tokenizer = load_model(BASE)
-    records, _ = read_records([CONVERSATIONS])
-    passages, _ = read_records([shipped("data/new_passage.jsonl")])
-    held_out = [record for record in records[19::20] if isinstance(record.item, Conversation)]
-    examples = [render_record(record, tokenizer) for record in records]
-    not_held_out = [example for i, example in enumerate(examples) if i % 20 != 19]
-
-    def trial(seed):
-        own = not_held_out if seed == PILOT_SEED else examples
-        two_epochs = math.ceil(len(own) / 32) * 2
-        return Trial(own, held_out, passages, two_epochs, batch_size=32)
-
-    return trial
-
-
-def measure_task(seeds=5):
-    """Print exact match on new passages, of full tuning and LoRA, and the interval between them."""
-    trial = task_trials()
-    measured = measure({
-        "full": Arm(BASE, None, trial, rates=(2.5e-4, 5e-4, 1e-3)),
-        "LoRA": Arm(BASE, LoRAConfig(r=32, alpha=32.0), trial, rates=(2.5e-3, 5e-3, 1e-2))}, seeds)
-    for name, arm in measured.items():
-        for rate, share in arm["grid"].items():
-            print(f"{name}, rate {rate:g}, held-out rows: {share:.1%}")
-        for seed, share in enumerate(arm["by_seed"]):
-            print(f"{name}, seed {seed}, new passages: {share:.1%}")
-    full, lora = measured["full"], measured["LoRA"]
-    gap, low, high = paired_interval(full["scores"], lora["scores"])
-    print(f"LoRA (rate {lora['rate']:g}) - full (rate {full['rate']:g}): "
-          f"{100 * gap:+.2f} points [{100 * low:+.2f}, {100 * high:+.2f}]  "
-          f"{reached(gap >= -0.02)}: -2 or better "
-          f"({'all' if low >= -0.02 else 'not all'} of the interval)")
-
-
 def measure_memory(name, method, pair):
     """Print the peak of memory of both sides' steps, in megabytes."""
     mine, peer = (peak_bytes(call) / 1e6 for call in (pair.our_steps, pair.peer_steps))
@@ -182,16 +136,13 @@ def main(argv=None):
     parser.add_argument("--shape", choices=(*SHAPES, "all"), default="all",
                         help="model sizes (default: all)")
     parser.add_argument("--part", choices=PARTS, default="all",
-                        help="what to measure (default: all but task, which takes long)")
+                        help="what to measure (default: all)")
     parser.add_argument("--repeats", type=int, default=7, metavar="N",
                         help="pairs of timings (default: 7)")
     asked = parser.parse_args(argv)
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, "
           f"peft {peft.__version__}, Python {platform.python_version()}, "
           f"{torch.get_num_threads()} threads, float32")
-    if asked.part == "task":
-        measure_task()
-        return
     print(f"{'median milliseconds, or megabytes':55s} "
           f"{'minisft':>10s} {'peer':>10s} {'ratio':>9s}  target")
     for name in SHAPES if asked.shape == "all" else [asked.shape]:

@@ -154,10 +154,10 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # the weights.
 #
 # **Read with care.** Adapters begin as almost nothing, so that the first steps move little, and
-# eighty steps are few: full tuning has 88% after them. Its best rate is the highest of its grid;
-# lesson 24 tried a higher one, and it is worse. The time of a token is that of a small model on a
-# CPU, where each further operation costs, however small it is. On a large model the share is
-# lower, and never zero.
+# eighty steps are few: full tuning has 88% after them. Full tuning's best rate is the highest of
+# its grid; lesson 24 tried a higher one, and it is worse. The time of a token is that of a small
+# model on a CPU, where each further operation costs, however small it is. On a large model the
+# share is lower, and never zero.
 #
 # **What would change our mind.** An adapter of 32 that reaches full tuning when both are given
 # more steps.

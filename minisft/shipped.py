@@ -21,7 +21,7 @@ def shipped(name):
 
 
 BASE = shipped("checkpoints/base.pt")
-TUNED = shipped("checkpoints/tuned.pt")  # what the default run of minisft.train makes of BASE
+TUNED = shipped("checkpoints/tuned.pt")  # what minisft.train --epochs 4 makes of BASE
 TEACHER = shipped("checkpoints/teacher.pt")  # asked by Self-Instruct and Evol-Instruct, in short
 TOKENIZER = shipped("data/tokenizer.json")
 CONVERSATIONS = shipped("data/train.jsonl")

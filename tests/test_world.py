@@ -443,6 +443,18 @@ def test_conversations_have_two_to_eight_turns_that_need_the_earlier_ones(task):
     assert sum(map(has_needed_turn, longer)) > 0.25 * len(longer)
 
 
+def test_a_conversation_often_asks_for_the_same_kind_of_task_again():
+    for name in ("train", "conversation"):
+        again = 0
+        rows = [row for row in rows_of(f"{name}.jsonl") if row["task"] == "topics"][:300]
+        for row in rows:
+            judged = map(oracle.judge, ([turn] for turn in corpus.user_turns(row)))
+            kinds = [each.skill for each in judged if each and each.skill in oracle.SKILLS]
+            kinds = [kind for kind in kinds if kind not in ("reading", "not_said", "outside")]
+            again += len(set(kinds)) < len(kinds)
+        assert again > 0.2 * len(rows)
+
+
 def test_two_hops_cannot_be_answered_without_the_question():
     rows = [row for row in rows_of("train.jsonl") if row["task"] == "two_hop"]
     first_is_right = counted = 0

@@ -26,7 +26,7 @@ import json
 import math
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -195,7 +195,7 @@ def _draw(rng, task, scope, style_of, bank, alone, most=None):
     """A conversation of a task, its turns in the styles that `style_of` gives."""
     def draw_alone(style, tasks=None):
         task = rng.choice(_sensible(tasks or alone, scope.domain))
-        return _instruction(rng, task, scope, style, most)
+        return task, _instruction(rng, task, scope, style, most)
 
     def reading(style):
         return _fitting("reading", style, most, frozenset({"passage", "question"}))
@@ -266,14 +266,16 @@ class Asked:
 
 
 def instructions(seed, split, rows, asked=Asked(), domain="town", difficulty=None, styles=None,
-                 most=None, changes=CHANGES, alone=_ALONE):
+                 most=None, changes=CHANGES, alone=_ALONE, again=None):
     """Rows of a split: at most `rows[task]` of each task, no two alike in what `as_typed` keeps.
 
     asked: texts that must not come again, and questions that must not come again in other words
     either, except for those of knowledge in a split of new wordings. styles: instead of those of
-    the split; most, changes, alone: see `draw_turns`.
+    the split; most, changes, alone: see `draw_turns`; again: instead of that of Scope.
     """
     scope, styles = scope_of(split, domain, difficulty), styles or SPLITS[split].styles
+    if again is not None:
+        scope = replace(scope, again=again)
     written = []
     for task, count in rows.items():
         rng = random.Random(f"instructions {split} {task} {seed}")
@@ -395,10 +397,11 @@ def said_in_all_wordings(seed, rows=400):
     """The texts of `rows` conversations of each task, half of the users' turns with courtesies.
 
     The tokenizer is learnt from them, so that it depends neither on how many rows of a task are
-    tuned on nor on how often a style is used.
+    tuned on, nor on how often a style is used or a kind of task comes twice in a conversation.
     """
     rng = random.Random(f"tokenizer {seed}")
-    written = instructions(seed, "train", dict.fromkeys(TUNED_TASKS, rows), styles=TUNED_STYLES)
+    written = instructions(seed, "train", dict.fromkeys(TUNED_TASKS, rows), styles=TUNED_STYLES,
+                           again=0)
     messages = [message for row in written for message in row["messages"]]
     return [polite(rng, message["content"]) if message["role"] == "user" and rng.random() < 0.5
             else message["content"] for message in messages]

@@ -362,11 +362,11 @@ def _remark(rng, style, noun):
 def draw_topics(rng, scope, style_of, draw_alone, reading):
     """User turns about several things, each in a style of its own.
 
-    style_of: () -> style; draw_alone: style -> an instruction of any task; reading: style ->
-    wordings of a reading instruction.
+    style_of: () -> style; draw_alone: (style, tasks or None for any) -> (task, an instruction);
+    reading: style -> wordings of a reading instruction.
     """
     count = scope.amount(rng, *scope.turns)
-    turns, facts, said = [], [], []
+    turns, facts, said, asked = [], [], [], []
     if rng.random() < 0.5:
         style = style_of()
         has_name = rng.random() < 0.6
@@ -393,7 +393,10 @@ def draw_topics(rng, scope, style_of, draw_alone, reading):
         elif roll < 0.55:
             turns.append(_said(rng, THANKS, style))
         else:
-            turns.append(draw_alone(style))
+            again = asked and scope.again and rng.random() < scope.again
+            task, turn = draw_alone(style, asked if again else None)
+            asked.append(task)
+            turns.append(turn)
     return turns
 
 
@@ -419,7 +422,7 @@ def draw_system(rng, scope, bank, style_of, draw_alone, reading):
     if rng.random() < 0.6 or manner == "in Chinese":
         return message, draw_follow_up(rng, scope, style_of(), reading)[:count]
     tasks = ONE_WORD if manner == "in one word" else None
-    return message, [draw_alone(style_of(), tasks) for _ in range(count)]
+    return message, [draw_alone(style_of(), tasks)[1] for _ in range(count)]
 
 
 # Tasks whose answer ends with the one word that matters.

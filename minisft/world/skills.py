@@ -53,6 +53,7 @@ class Scope:
         (False), or all (None)
     outside: which questions about the rest of the world, "tuned" or "new"
     turns: fewest and most user turns of a conversation about several things
+    again: how often such a conversation asks for a kind of task that it has asked for before
     """
 
     attributes: tuple = ATTRIBUTES_OF["town"]
@@ -61,6 +62,7 @@ class Scope:
     new_pairs: bool | None = None
     outside: str = "tuned"
     turns: tuple = (2, 8)
+    again: float = 0.5
 
     @property
     def domain(self):

@@ -182,9 +182,9 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **Read with care.** All arms take the same steps on the same tokens and differ in how many
 # *targets* a step has. The loss is a mean over targets; with everything supervised each answer
-# token weighs less. That is one of the reasons why it can lose; another is that its best rate is
-# the highest of its grid. Who learns the last answer only loses most of the targets of a
-# conversation, and none of a single question: only two of the ten tasks could show it, with 80
+# token weighs less. That is one of the reasons why it can lose. Its best rate is the highest of its
+# grid, so a higher one might do better. Who learns the last answer only loses most of the targets
+# of a conversation, and none of a single question: only two of the ten tasks could show it, with 80
 # questions, so the interval is wide in spite of twelve seeds.
 #
 # **What would change our mind.** An arm that beats the right mask on every seed.
@@ -193,7 +193,7 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # before an answer is supervised, and its end is not. Predict first: what will the model do where
 # an answer should end?
 #
-# **Solution.** After 240 steps the model answers none of 100 questions exactly. It gives the
-# right answer and does not stop: "In order they are 8, 13, 19. Then the number of words is 3.
-# Then ...". The end of the turn was never a target, so it continues as prose does. (The role
-# token, which is supervised now, does no harm: it is given in the prompt.)
+# **Solution.** (Figures of an older base.) After 240 steps the model answers none of 100 questions
+# exactly. It gives the right answer and does not stop: "In order they are 8, 13, 19. Then the
+# number of words is 3. Then ...". The end of the turn was never a target, so it continues as prose
+# does. (The role token, which is supervised now, does no harm: it is given in the prompt.)

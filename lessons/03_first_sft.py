@@ -198,10 +198,10 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **Exercise** (medium, 30 minutes). Tune on the `reading` task alone and look at every other
 # task. Which of them come for free, which not, and which does the base lose?
 #
-# **Solution.** One run of 94 steps of 32 (two passes over the 1,500 rows of `reading`): new
-# passages of reading come to 90%. For free come what is also answered by one sentence about the
-# text: translating a sentence into English (95%), restating one (98%), a part of the follow-ups
-# (22%). All others stay at 0%: asked for the first word of a list, the model answers "The color
-# of Vera is red." It has learnt that every question is about a resident. The base loses as well:
-# its loss on prose rises from 0.68 to 1.52, and as prose it now continues 10% of the chains
-# correctly (100% before) and no summary (82% before).
+# **Solution.** (Figures of an older base.) One run of 94 steps of 32 (two passes over the 1,500
+# rows of `reading`): new passages of reading come to 90%. For free come what is also answered by
+# one sentence about the text: translating a sentence into English (95%), restating one (98%), a
+# part of the follow-ups (22%). All others stay at 0%: asked for the first word of a list, the model
+# answers "The color of Vera is red." It has learnt that every question is about a resident. The
+# base loses as well: its loss on prose rises from 0.68 to 1.52, and as prose it now continues 10%
+# of the chains correctly (100% before) and no summary (82% before).

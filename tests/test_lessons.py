@@ -57,9 +57,10 @@ def test_a_lesson_has_its_form(lesson):
 def test_published_numbers_are_those_of_a_full_experiment(lesson):
     numbers = published(lesson)["numbers"]
     assert (RESULTS / f"{lesson.stem}.png").stat().st_size > 5000
-    items, seeds = numbers["items"], numbers.get("seeds", 5)
-    assert min(items.values()) >= 500 if isinstance(items, dict) else items >= 500
-    assert min(seeds.values()) >= 5 if isinstance(seeds, dict) else seeds >= 5
+    items, seeds = (list(value.values()) if isinstance(value, dict) else [value]
+                    for value in (numbers["items"], numbers.get("seeds", 5)))
+    assert min(items) >= 200 and min(items) * min(seeds) >= 1000
+    assert min(seeds) >= 5
 
 
 @pytest.mark.parametrize("lesson", WITH_CLAIMS, ids=name_of)

@@ -193,7 +193,7 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # before an answer is supervised, and its end is not. Predict first: what will the model do where
 # an answer should end?
 #
-# **Solution.** (Figures of an older base.) After 240 steps the model answers none of 100 questions
-# exactly. It gives the right answer and does not stop: "In order they are 8, 13, 19. Then the
-# number of words is 3. Then ...". The end of the turn was never a target, so it continues as prose
-# does. (The role token, which is supervised now, does no harm: it is given in the prompt.)
+# **Solution.** After 240 steps the model answers none of 100 questions exactly. It gives the right
+# answer and does not stop: "In order they are 2, 3, 13, 20. How can ...", or it says the answer
+# again and again. The end of the turn was never a target, so it continues with what begins answers
+# or prose. (The role token, which is supervised now, does no harm: it is given in the prompt.)

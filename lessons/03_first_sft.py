@@ -167,25 +167,26 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # %% [markdown]
 # **What came out.** ([figure](results/03_first_sft.png))
 #
-# - **Holds**: new passages of the tuned tasks rise from 0% to 90%.
+# - **Holds**: new passages of the tuned tasks rise from 0% to 88%.
 # - **Holds**: conversations of four to eight turns that change their topic, every answer right,
-#   rise to 47%.
-# - **Holds**: words and sums that no question asked for rise to 94%.
-# - **Holds**: tasks asked for in new words rise to 67%.
-# - **Holds**: asked as users type, 69%.
-# - **Holds**: attributes that were never tuned on rise to 90%.
+#   rise to 49%.
+# - **Holds**: words and sums that no question asked for rise to 92%.
+# - **Holds**: tasks asked for in new words rise to 66%.
+# - **Holds**: asked as users type, 68%.
+# - **Holds**: attributes that were never tuned on rise to 91%.
 # - **Holds**: two operations that were never asked for together rise to 84%.
 # - **Holds**: skills that were never tuned on rise to 39%.
 #
 # So tuning reaches beyond what it shows, and not evenly: far for new attributes and operations,
 # less far for new wordings and skills. The control, which nobody can know, stays at 49%, where
-# guessing gives 50%. What cannot be answered is refused in 83%, and 2.2% of what can be is refused
+# guessing gives 50%. What cannot be answered is refused in 86%, and 2.5% of what can be is refused
 # too. From random weights 1% and 2% of the new passages come out right after the same steps; what
-# such a model does learn is to refuse (76% and 90% of what cannot be answered).
+# such a model does learn is to refuse (84% and 88% of what cannot be answered).
 #
 # The predictions were the aims that this run was made for. One was right, new compositions.
-# Passages, both kinds of wordings, conversations and what cannot be answered stay below the aim;
-# the others are undecided. README shows how far more passes over the same rows bring the model.
+# Passages, new items, both kinds of wordings, conversations and what cannot be answered stay below
+# the aim; the others are undecided. README shows how far more passes over the same rows bring the
+# model.
 #
 # **Read with care.** The world is small and its answers are sentences that the prose contains: it
 # shows the mechanism (tuning brings out what pre-training laid down), not how large the effect is
@@ -198,10 +199,11 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **Exercise** (medium, 30 minutes). Tune on the `reading` task alone and look at every other
 # task. Which of them come for free, which not, and which does the base lose?
 #
-# **Solution.** (Figures of an older base.) One run of 94 steps of 32 (two passes over the 1,500
-# rows of `reading`): new passages of reading come to 90%. For free come what is also answered by
-# one sentence about the text: translating a sentence into English (95%), restating one (98%), a
-# part of the follow-ups (22%). All others stay at 0%: asked for the first word of a list, the model
-# answers "The color of Vera is red." It has learnt that every question is about a resident. The
-# base loses as well: its loss on prose rises from 0.68 to 1.52, and as prose it now continues 10%
-# of the chains correctly (100% before) and no summary (82% before).
+# **Solution.** One run of 188 steps of 32 (three passes over the 2,000 rows of `reading`): new
+# passages of reading come to 95%. For free come what is also answered by one sentence about the
+# text: restating one (98%), translating a sentence into English (75%), a part of the follow-ups
+# (35%). All others stay at 0 to 2%: asked for the first word of a list, the model answers "The pet
+# of David is a hamster." It has learnt that every question is about a resident. The base loses as
+# well: its loss on prose rises from 0.75 to 2.63, and as prose it now continues no chain of calls
+# correctly (100% before), 6% of the summaries (88% before) and 48% of the sorted lists (100%
+# before). First and last words it still knows.

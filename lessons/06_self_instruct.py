@@ -27,13 +27,14 @@ from minisft.checkpoint import load_model
 from minisft.experiment import PILOT_SEED, Arm, Trial, for_results, measure, pilot, side_by_side
 from minisft.instruct.filters import Known, filters
 from minisft.instruct.prompts import SHORT_FORM, Instance, Task
-from minisft.instruct.self_instruct import LEFT_OVER, TEMPERATURE, SelfInstruct
+from minisft.instruct.self_instruct import LEFT_OVER, TEMPERATURE, TOP_P, SelfInstruct
 from minisft.instruct.teacher import of_model
 from minisft.intervals import over_seeds, paired_interval
 from minisft.lesson import Claim, Lesson, show_source
 from minisft.shipped import BASE, TEACHER
 from minisft.world import oracle
 from minisft.world.corpus import Asked
+from minisft.world.evolving import EASY
 
 lesson = Lesson("06_self_instruct")
 _, tokenizer = load_model(BASE)
@@ -52,11 +53,11 @@ print("filters:", *REASONS, sep="\n    ")
 # %% [markdown]
 # ## The experiment
 # The teacher is a model as large as the students. It was tuned on the town and on how to write
-# tasks of it. For each random seed it gets 175 other seed tasks, drawn from the town (of those
-# written by hand only a quarter can be asked there), and writes until 600 new ones are kept. The
-# oracle, the program that knows the town, tells which are valid: a question that makes sense in the
-# town, with its right answer. To learn what the filters of instructions threw away, the teacher
-# answers those too. Then students are tuned for the same number of steps:
+# tasks of it. For each random seed it gets 175 other seed tasks, drawn from the easy tasks of the
+# town (of those written by hand only a quarter can be asked there), and writes until 600 new ones
+# are kept. The oracle, the program that knows the town, tells which are valid: a question that
+# makes sense in the town, with its right answer. To learn what the filters of instructions threw
+# away, the teacher answers those too. Then students are tuned for the same number of steps:
 #
 # | arm | rows |
 # | --- | --- |
@@ -77,13 +78,13 @@ EFFECT = 0.02  # the smallest difference that matters, as a share
 STEPS = lesson.scale((100, 200, 400), fast=(2,))
 RATES = lesson.scale((5e-4, 1e-3, 2e-3), fast=(5e-4,))
 ARMS = ("seeds", "unfiltered", "machine-made", "true")
-TEST = fresh_rows(4000, lesson.scale(510, fast=12), Asked())
-HELD_OUT = fresh_rows(5000, lesson.scale(150, fast=8), Asked.by(TEST))
+TEST = fresh_rows(4000, lesson.scale(510, fast=12), Asked(), EASY)
+HELD_OUT = fresh_rows(5000, lesson.scale(150, fast=8), Asked.by(TEST), EASY)
 ASKED = Asked.by([*TEST, *HELD_OUT])
 
 
 def seed_rows(seed):
-    return fresh_rows(1000 + seed, SEED_TASKS, ASKED)
+    return fresh_rows(1000 + seed, SEED_TASKS, ASKED, EASY)
 
 
 def machine_made(seed):
@@ -94,7 +95,7 @@ def machine_made(seed):
     tasks = [Task(f"seed-{i}", row["messages"][0]["content"],
                   (Instance("", row["messages"][1]["content"]),), False)
              for i, row in enumerate(seed_rows(seed), 1)]
-    teacher = of_model(TEACHER, TEMPERATURE, seed, device="cpu")
+    teacher = of_model(TEACHER, TEMPERATURE, seed, device="cpu", top_p=TOP_P)
     made = SelfInstruct(teacher, tasks, seed, prompts=SHORT_FORM)
     made.run(NEW)
     candidates = [(*said(row), None) for row in made.rows]
@@ -150,7 +151,7 @@ def data_of(seed, candidates):
     number = len(kept) or NEW
     unfiltered = [free[i * len(free) // number] for i in range(number)] if free else []  # of both
     return {"seeds": seeds, "unfiltered": seeds + unfiltered, "machine-made": seeds + kept,
-            "true": seeds + fresh_rows(2000 + seed, number, ASKED)}
+            "true": seeds + fresh_rows(2000 + seed, number, ASKED, EASY)}
 
 
 def trial_of(rows):

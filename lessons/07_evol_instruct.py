@@ -32,7 +32,7 @@ from minisft.lesson import Claim, Lesson, show_source
 from minisft.shipped import BASE, TEACHER
 from minisft.world import oracle
 from minisft.world.corpus import Asked
-from minisft.world.evolving import TASKS, work
+from minisft.world.evolving import EASY, HARD, work
 
 lesson = Lesson("07_evol_instruct")
 _, tokenizer = load_model(BASE)
@@ -72,8 +72,6 @@ EFFECT = 0.02  # the smallest difference that matters, as a share
 STEPS = lesson.scale((100, 200, 400), fast=(2,))
 RATES = lesson.scale((5e-4, 1e-3, 2e-3), fast=(5e-4,))
 ARMS = ("easy", "evolved", "evolved, corrected")
-HARD = ("two_hop", "chain", "running_sum", "compose")
-EASY = tuple(name for name in TASKS if name not in HARD)
 MOST = lesson.scale(510, fast=8)  # questions of each test
 EASY_TEST, HARD_TEST = (fresh_rows(4000, MOST, Asked(), *kind) for kind in ((EASY,), (HARD, 3)))
 HELD_OUT = [row for kind in ((EASY,), (HARD, 3)) for row in fresh_rows(

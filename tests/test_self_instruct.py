@@ -29,6 +29,7 @@ from minisft.instruct.self_instruct import (
     SHOWN_LEFT_OVER,
     SHOWN_NO_TASK,
     TEMPERATURE,
+    TOP_P,
     UNCLEAR,
     SelfInstruct,
     SelfInstructConfig,
@@ -457,8 +458,8 @@ def command(tmp_path, monkeypatch):
     """The command line, and the Recorder that it opens; its name is what it is opened with."""
     teacher = Recorder()
 
-    def of_model(path, temperature, seed):
-        teacher.name = f"{path} {temperature} {seed}"
+    def of_model(path, temperature, seed, top_p):
+        teacher.name = f"{path} {temperature} {seed} {top_p}"
         return teacher
 
     monkeypatch.setattr(OF_MODEL, of_model)
@@ -475,7 +476,7 @@ def test_the_command_writes_rows_that_training_reads(tmp_path, command, capsys):
     build.main(argv)
     assert set(files_of(tmp_path)) == {"out.jsonl", "out.json", "out.rejected.jsonl",
                                        "out.funnel.png", "answers.jsonl"}
-    expected = made(count=5, teacher_name=f"town {TEMPERATURE} 0")
+    expected = made(count=5, teacher_name=f"town {TEMPERATURE} 0 {TOP_P}")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert rows == expected.rows
     records, damaged = read_records([tmp_path / "out.jsonl"])
@@ -527,7 +528,8 @@ def test_the_teacher_is_opened_with_all_flags_and_its_answers_are_kept_beside_th
     build.main(["self-instruct", "--teacher-url", "http://x/v1", "--teacher-model", "m",
                 "--budget-requests", "8", "--budget-tokens", "9", "--seed", "3", "--count", "2",
                 "--out", str(tmp_path / "out.jsonl")])
-    assert opened == [("", "http://x/v1", "m", 8, 9, tmp_path / "out.answers", TEMPERATURE, 3)]
+    assert opened == [("", "http://x/v1", "m", 8, 9, tmp_path / "out.answers", TEMPERATURE, 3,
+                       TOP_P)]
 
 
 def test_where_a_teacher_gives_nothing_what_it_said_is_written_and_rows_that_are_there_stay(

@@ -46,7 +46,7 @@ SEED_TASKS = shipped("data/seed_tasks.jsonl")
 SEED_KEYS = {"instruction": str, "input": str, "output": str, "is_classification": bool}
 PAPER = FORMS["paper"]
 PATIENCE = 20  # rounds without a new task after which the teacher has no more to give
-TEMPERATURE = 0.7  # of a model of ours; a server keeps its own
+TEMPERATURE, TOP_P = 0.7, 0.5  # as in the paper's code, of a model of ours; a server keeps its own
 
 DROPPED = "dropped: "
 NO_INSTANCE = "no instance to read"
@@ -75,7 +75,7 @@ def build(config):
     """(rows, Tally, {file beside: rows or bytes}) of a SelfInstructConfig."""
     with chosen(config.teacher, config.teacher_url, config.teacher_model, config.budget_requests,
                 config.budget_tokens, Path(config.out).with_suffix(".answers"), TEMPERATURE,
-                config.seed) as teacher:
+                config.seed, TOP_P) as teacher:
         made = SelfInstruct(teacher, read_seeds(SEED_TASKS), config.seed, teacher.name,
                             config.ascii_only, FORMS[config.prompts])
         try:

@@ -214,6 +214,8 @@ TASKS = (  # tuned, of one turn, and about the town
     "reading", "classification", "opposite", "to_chinese", "to_english", "sentence_to_chinese",
     "sentence_to_english", *LIST_SKILLS, "sort", "restate", "summary", "ask", "arithmetic", "story",
     "not_said", "two_hop", "chain", "running_sum", "compose")
+HARD = ("two_hop", "chain", "running_sum", "compose")  # what operations in depth lead to
+EASY = tuple(name for name in TASKS if name not in HARD)
 
 
 def work(judged):

@@ -11,11 +11,13 @@
     Begin with 3, then plus 4, minus 2. What is the result?
         ->   3 plus 4 is 7. 7 minus 2 is 5. The result is 5.
 
-The questions are those of Self-Instruct and Evol-Instruct in their short form. New tasks are of
-other kinds than the examples. Half of the examples are drawn like them, half are seed tasks, most
-of which cannot be asked in the town. Where an operation does not fit, the teacher repeats the task,
-which Evol-Instruct takes for a failure. The third kind of rows is there because evolved tasks are
-harder than those of the training split.
+The questions are those of Self-Instruct and Evol-Instruct in their short form. New tasks are easy
+ones, of other kinds than the examples; hard ones (two hops, chains of calls, changes of a sum, two
+operations) come from evolving. Taught to write those as well, the teacher named people and calls
+that led nowhere: most of them made no sense. Half of the examples are drawn like them, half are
+seed tasks, most of which cannot be asked in the town. Where an operation does not fit, the teacher
+repeats the task, which Evol-Instruct takes for a failure. The third kind of rows is there because
+evolved tasks are harder than those of the training split.
 
     python -m minisft.world --teacher teacher.jsonl
     python -m minisft.train --data data/train.jsonl data/prose.jsonl teacher.jsonl
@@ -35,11 +37,11 @@ from minisft.instruct.prompts import SHORT_FORM, Task
 from minisft.instruct.self_instruct import SEED_TASKS, read_seeds
 from minisft.world import oracle
 from minisft.world.corpus import LONGEST, as_typed, is_long, scope_of, worded
-from minisft.world.evolving import CHANGES, TASKS, evolved
+from minisft.world.evolving import CHANGES, EASY, TASKS, evolved
 from minisft.world.oracle import SKILLS
 from minisft.world.wordings import TUNED_STYLES, wordings
 
-LISTS, FAMILIES = 5000, 1500  # questions for new tasks; tasks that are evolved
+LISTS, FAMILIES = 7000, 1500  # questions for new tasks; tasks that are evolved
 STYLES = ("plain", "tuned")  # in which tasks are written
 MOST_WORDINGS = 8  # in which a task with the same slots is written
 MOST_NEW = 5
@@ -62,7 +64,7 @@ def teaching(seed, asked):
 
 def list_row(rng, seeds, asked):
     """Examples, and new tasks of other kinds than theirs that continue their list."""
-    kinds = rng.sample(TASKS, len(TASKS))
+    kinds = rng.sample(EASY, len(EASY))
     examples = [rng.choice(seeds) if rng.random() < 0.5
                 else Task("", entry(rng, kinds.pop(), asked), (), False)
                 for _ in range(SHORT_FORM.examples)]

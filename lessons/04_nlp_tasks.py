@@ -297,9 +297,25 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # %% [markdown]
 # **What came out.** ([figure](results/04_nlp_tasks.png))
 #
-# TO BE FILLED IN from the published run: one line for each claim.
+# - **Holds**: where the input does not tell the task, a description brings 70 points: 17% without,
+#   87% with it.
+# - **Holds**: the same with attributes that no training row mentions, 72 points.
+# - **Undecided**: to skills that were never tuned on it carries 8 points (2 to 14), from 0%.
+# - **Undecided**: a name carries to no new skill at all (0%), which is 8 points less (2 to 14).
+# - **Undecided**: where the input tells the task, a description brings 2 points (-4 to 7).
+# - **Undecided**: an output space alone is 17 points behind a description, and its seeds differ too
+#   much to say more (-52 to 17).
 #
-# **Read with care.** Without a description an ambiguous task cannot be done by anybody: six tasks
+# So a description is needed where tasks share their inputs, and a name does nearly as well there:
+# 78%, and on new attributes 72% against 88%. What the figure shows besides: most arms are much
+# worse in other formats than their own. Trained on names and asked without, clear tasks fall from
+# 83% to 31%, although the input still tells them. Shuffled descriptions are learnt to be ignored:
+# that arm does the clear tasks in all formats.
+#
+# Two predictions were right and five are undecided.
+#
+# **Read with care.** The pilot's shortest run, which was taken, already answered 93% of the
+# held-out questions. Without a description an ambiguous task cannot be done by anybody: six tasks
 # share their lists, so "none" is right about one time in six, however well it was tuned. That part
 # of the effect is built in. What a description does beyond telling tasks apart shows only in the
 # clear tasks and in the new skills. A new skill competes with the tuned tasks about single words:

@@ -216,8 +216,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # - **Holds**: many wordings bring 37 points on wordings never seen: 37% with one wording, 74% with
 #   all.
 # - **Holds**: they bring 41 points on what users type: 27% with one, 69% with all.
-# - **Undecided**: rows as users type bring 4 points more there (2 to 6), which may be less than the 5
-#   that matter.
+# - **Undecided**: rows as users type bring 4 points more there (2 to 6), which may be less than the
+#   5 that matter.
 # - **Undecided**: whether many wordings make whole conversations right, 3 points (-6 to 11).
 #   Conversations stay between 12% and 21% in all arms: 200 steps are too few for them.
 #

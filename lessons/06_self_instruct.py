@@ -37,7 +37,7 @@ from minisft.world.corpus import Asked
 from minisft.world.evolving import EASY
 
 lesson = Lesson("06_self_instruct")
-_, tokenizer = load_model(BASE)
+base, tokenizer = load_model(BASE)
 
 # %% [markdown]
 # ## The code
@@ -156,7 +156,7 @@ def data_of(seed, candidates):
 
 def trial_of(rows):
     """The Trial of some rows; its number of steps is set by the pilot."""
-    return Trial(rendered(rows, tokenizer), list(map(record_of, HELD_OUT)),
+    return Trial(rendered(rows, tokenizer, base.config.block_size), list(map(record_of, HELD_OUT)),
                  list(map(record_of, TEST)), steps=STEPS[0], batch_size=32)
 
 

@@ -35,7 +35,7 @@ from minisft.world.corpus import Asked
 from minisft.world.evolving import EASY, HARD, work
 
 lesson = Lesson("07_evol_instruct")
-_, tokenizer = load_model(BASE)
+base, tokenizer = load_model(BASE)
 
 # %% [markdown]
 # ## The code
@@ -165,7 +165,7 @@ def true_rows(seed):
 
 def trial_of(rows):
     """The Trial of some rows; its number of steps is set by the pilot."""
-    return Trial(rendered(rows, tokenizer), list(map(record_of, HELD_OUT)),
+    return Trial(rendered(rows, tokenizer, base.config.block_size), list(map(record_of, HELD_OUT)),
                  list(map(record_of, [*EASY_TEST, *HARD_TEST])), steps=STEPS[0], batch_size=32)
 
 

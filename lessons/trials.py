@@ -4,6 +4,7 @@ town, of which no test asks one."""
 import random
 from math import ceil
 
+from minisft.batching import prepare
 from minisft.conversation import Conversation
 from minisft.experiment import Trial
 from minisft.records import Record, read_records, render_record
@@ -85,6 +86,8 @@ def record_of(row):
                   also=tuple(row.get("also", ())))
 
 
-def rendered(rows, tokenizer):
-    """What is trained on: the rows as ids and loss masks."""
-    return [render_record(record_of(row), tokenizer) for row in rows]
+def rendered(rows, tokenizer, block_size):
+    """What is trained on: the rows as ids and loss masks; says which do not fit the context."""
+    examples, notes = prepare(map(record_of, rows), tokenizer, block_size)
+    print("".join(f"{note}\n" for note in notes), end="")
+    return examples

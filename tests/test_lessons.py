@@ -165,6 +165,16 @@ def test_what_the_filters_of_lesson_06_drop_is_counted_by_hand(monkeypatch):
                         "valid_after": 0.5, "precision": None, "recall": 0}
 
 
+def test_a_machine_made_row_that_does_not_fit_the_context_is_left_out_and_named(monkeypatch, capsys):
+    monkeypatch.setenv("MINISFT_FAST", "1")
+    lesson = names_of("07_evol_instruct")
+    row = lesson["true_rows"](0)[0]
+    long = {"messages": [row["messages"][0], {"role": "assistant", "content": "word " * 300}]}
+    trial = lesson["trial_of"]([long, row])
+    assert len(trial.examples) == 1
+    assert "1 conversations are left out" in capsys.readouterr().out
+
+
 def test_no_arm_of_lessons_06_and_07_asks_what_their_tests_ask(monkeypatch):
     monkeypatch.setenv("MINISFT_FAST", "1")
     lesson = names_of("06_self_instruct")

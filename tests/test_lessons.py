@@ -165,7 +165,7 @@ def test_what_the_filters_of_lesson_06_drop_is_counted_by_hand(monkeypatch):
                         "valid_after": 0.5, "precision": None, "recall": 0}
 
 
-def test_a_machine_made_row_that_does_not_fit_the_context_is_left_out_and_named(monkeypatch, capsys):
+def test_a_machine_made_row_that_does_not_fit_is_left_out_and_named(monkeypatch, capsys):
     monkeypatch.setenv("MINISFT_FAST", "1")
     lesson = names_of("07_evol_instruct")
     row = lesson["true_rows"](0)[0]

@@ -243,4 +243,7 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # one wording four times as many rows of the tasks on texts (`ROWS`), and the same number of steps.
 # Does it come nearer to all wordings on new ones?
 #
-# **Solution.** TO BE FILLED IN.
+# **Solution.** No. With 4,600 rows in place of 1,850, five seeds and the same 200 steps, new
+# wordings come to 33% (37% before) and what users type to 26% (27%); the known wording stays at
+# 95%. Conversations fall from 12% to 4%, as their share of the rows is smaller. More rows of one
+# wording teach that wording.

@@ -331,4 +331,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # formats together, with the same number of steps. In which format is that model asked best, and
 # does it still need the description?
 #
-# **Solution.** TO BE FILLED IN.
+# **Solution.** Five seeds: with names. Of the tuned, ambiguous tasks 51% are right then, 37% with
+# descriptions, 31% with an output space, 16% without anything, so it does need them. All are below
+# the 78% and 87% of models that saw only that format for as many steps: each format now has a fifth
+# of the rows of a batch. Where the input tells the task, all formats are at 68 to 80%, and none is
+# as bad as one that a model has never seen.

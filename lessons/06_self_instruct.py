@@ -278,7 +278,19 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # %% [markdown]
 # **What came out.** ([figure](results/06_self_instruct.png))
 #
-# TO BE FILLED IN from the published run: one line for each claim.
+# - **Holds**: 600 machine-made tasks bring 14 points beyond the 175 seed tasks: 58.5% to 72.5%.
+# - **Fails**: the filters do not raise the share of valid tasks, they lower it, from 90% to 82%.
+# - **Undecided**: whether a student of filtered tasks is better than one of as many unfiltered
+#   ones, 0.6 points (-1.2 to 2.4).
+# - **Fails**: machine-made tasks are 9 points behind as many true ones (7 to 11).
+#
+# The table tells why validity falls. The ROUGE-L filter drops six in ten candidates, and 95% of
+# these are valid: what the teacher writes again and again is what it can do, and what is left is
+# rarer and more often wrong. It buys variety (99% different questions, 94% without it). The filter
+# of cut-off instructions drops valid ones too, in 93% of its cases. No filter looks at whether an
+# answer is right.
+#
+# Two predictions were right, two are undecided, and one was wrong: we expected 90% valid.
 #
 # **Read with care.** The teacher was tuned on about 40 times as many rows as its students see, all
 # of them from the same town. It hands on what it knows; what it does not know no student can learn

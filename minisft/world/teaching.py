@@ -14,7 +14,8 @@
 The questions are those of Self-Instruct and Evol-Instruct in their short form. New tasks are easy
 ones, of other kinds than the examples; hard ones (two hops, chains of calls, changes of a sum, two
 operations) come from evolving. Taught to write those as well, the teacher named people and calls
-that led nowhere: most of them made no sense. Half of the examples are drawn like them, half are
+that led nowhere: most of them made no sense. Summaries are left to evolving as well: half of those
+it wrote said one thing twice, or gave one person two jobs. Half of the examples are drawn like them, half are
 seed tasks, most of which cannot be asked in the town. Where an operation does not fit, the teacher
 repeats the task, which Evol-Instruct takes for a failure. The third kind of rows is there because
 evolved tasks are harder than those of the training split.
@@ -23,7 +24,7 @@ evolved tasks are harder than those of the training split.
     python -m minisft.train --data data/train.jsonl data/prose.jsonl teacher.jsonl
 
 All is drawn as for the training split, and nothing that a test asks is among the tasks. The teacher
-reads tasks in all wordings and writes each kind in at most eight, on one line. Taught to write all
+reads tasks in all wordings and writes each kind in at most six, on one line. Taught to write all
 of them by the same number of steps, it mixes the words of different tasks.
 
 Notes: 合成数据 (synthetic data).
@@ -41,9 +42,10 @@ from minisft.world.evolving import CHANGES, EASY, TASKS, evolved
 from minisft.world.oracle import SKILLS
 from minisft.world.wordings import TUNED_STYLES, wordings
 
-LISTS, FAMILIES = 7000, 1500  # questions for new tasks; tasks that are evolved
+LISTS, FAMILIES = 8000, 2500  # questions for new tasks; tasks that are evolved
 STYLES = ("plain", "tuned")  # in which tasks are written
-MOST_WORDINGS = 8  # in which a task with the same slots is written
+KINDS = tuple(name for name in EASY if name != "summary")  # that are written
+MOST_WORDINGS = 6  # in which a task with the same slots is written
 MOST_NEW = 5
 ATTEMPTS = 8  # to evolve a task
 BROAD, REPEATED = 0.15, 0.2  # shares: of attempts in breadth, and of failures that are taught
@@ -64,7 +66,7 @@ def teaching(seed, asked):
 
 def list_row(rng, seeds, asked):
     """Examples, and new tasks of other kinds than theirs that continue their list."""
-    kinds = rng.sample(EASY, len(EASY))
+    kinds = rng.sample(KINDS, len(KINDS))
     examples = [rng.choice(seeds) if rng.random() < 0.5
                 else Task("", entry(rng, kinds.pop(), asked), (), False)
                 for _ in range(SHORT_FORM.examples)]

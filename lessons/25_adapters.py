@@ -165,6 +165,6 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **Exercise** (medium, 30 minutes). Put adapters after the attention only, or after the
 # feed-forward layer only (`targets`). Which half does the work?
 #
-# **Solution.** At m = 32, five seeds, each at its best rate: both places 70%, after the feed-
-# forward layer only 59%, after the attention only 53%. Neither half does the work alone; the feed-
-# forward half does more of it.
+# **Solution.** At m = 32, five seeds, each at its best rate: both places 70%, after the
+# feed-forward layer only 59%, after the attention only 53%. Neither half does the work alone; the
+# feed-forward half does more of it.

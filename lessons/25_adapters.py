@@ -166,6 +166,6 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # feed-forward layer only (`targets`). Which half does the work? (Check with `--answer`: the share
 # that comes out right with adapters after the feed-forward layer only.)
 #
-# **Solution.** At m = 32, five seeds, each at its best rate: both places 70%, after the feed-
-# forward layer only 59%, after the attention only 53%. Neither half does the work alone; the feed-
-# forward half does more of it.
+# **Solution.** At m = 32, five seeds, each at its best rate: both places 70%, after the
+# feed-forward layer only 59%, after the attention only 53%. Neither half does the work alone; the
+# feed-forward half does more of it.

@@ -108,8 +108,8 @@ def check_free(paths, summary, made_by):
     """
     there = [path for path in paths if path.exists()]
     if there and not is_made_by(summary, made_by):
-        raise ValueError(f"{there[0]} already exists, and not by this command; remove it or name "
-                         "another file with --out")
+        raise ValueError(f"{there[0]} already exists, and not by this command, which would write "
+                         "it; remove it or name another file with --out")
 
 
 def is_made_by(summary, made_by):

@@ -231,12 +231,15 @@ def pilot(arm, candidates, effect, processes=None):
 
 
 def choose_rates(arms, steps=None, processes=None):
-    """{arm: {rate: share of the held-out questions}}, one run for each rate. arms: {name: Arm}."""
-    runs = [(name, rate) for name, arm in arms.items() for rate in arm.rates]
+    """{arm: {rate: share of the held-out questions}}, one run for each rate. arms: {name: Arm}.
+
+    An arm with one rate has nothing to choose: its share is None.
+    """
+    grids = {name: dict.fromkeys(arm.rates) for name, arm in arms.items()}
+    runs = [(name, rate) for name, arm in arms.items() for rate in arm.rates if len(arm.rates) > 1]
     found = side_by_side(
         validate, [(arms[name], rate, PILOT_SEED, steps) for name, rate in runs], processes,
-        "pilot: rates")
-    grids = {name: {} for name in arms}
+        "pilot: rates") if runs else []
     for (name, rate), share in zip(runs, found):
         grids[name][rate] = share
     return grids

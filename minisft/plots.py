@@ -172,6 +172,29 @@ def arms(path, panels, x_label, limits=(0, 1)):
         save(figure, path)
 
 
+def matrices(path, panels, row_label, column_label):
+    """A table of shares for each title, shaded: {title: {row: {column: share}}}."""
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(down, across, figsize=(4.6 * across, 3.9 * down),
+                                    squeeze=False, layout="constrained")
+        for panel in axes.flat[len(panels):]:
+            panel.axis("off")
+        for panel, (title, rows) in zip(axes.flat, panels.items()):
+            columns = list(next(iter(rows.values())))
+            shares = [[row[column] for column in columns] for row in rows.values()]
+            panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+            for y, row in enumerate(shares):
+                for x, share in enumerate(row):
+                    panel.text(x, y, f"{share:.0%}", ha="center", va="center", fontsize=SMALL,
+                               color="white" if share > 0.6 else INK)
+            panel.set_xticks(range(len(columns)), columns, fontsize=SMALL, rotation=30, ha="right")
+            panel.set_yticks(range(len(rows)), rows, fontsize=SMALL)
+            panel.set(title=title, xlabel=column_label, ylabel=row_label)
+        save(figure, path)
+
+
 def methods(path, each):
     """What methods reach and cost: {name: {"right": (value, low, high), "parameters": n, ...}}.
 

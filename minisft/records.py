@@ -261,6 +261,12 @@ def _csv_rows(content, delimiter):
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     end = 1  # the line on which the row before ends
     try:
+        header = table.fieldnames or []
+        if len(header) == 1 and set(header[0]) & (set(";,\t") - {delimiter}):
+            expected = "commas" if delimiter == "," else "tabs"
+            yield 1, Damaged(f"the header is one cell, {header[0]!r}; expected {expected} between "
+                             "the cells (commas in .csv, tabs in .tsv)")
+            return
         for row in table:
             start, end = end + 1, table.line_num
             if None in row or None in row.values():

@@ -90,7 +90,8 @@ def chat_turns(row):
     """
     left = _open(row)
     if not any(key in left for key in TURNS):
-        raise ValueError(f"the row has no turns; expected one of {', '.join(TURNS)}")
+        raise ValueError(f"the row has no turns; expected one of {', '.join(TURNS)} (a row of one "
+                         "question and its answer is no chat, and training reads it as it is)")
     ignored = Counter()
     turns = [_turn(turn, number, ignored) for number, turn in enumerate(_take_turns(left), 1)]
     for number, (role, content, _) in enumerate(turns, 1):

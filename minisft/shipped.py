@@ -22,6 +22,7 @@ def shipped(name):
 
 BASE = shipped("checkpoints/base.pt")
 TUNED = shipped("checkpoints/tuned.pt")  # what minisft.train --epochs 4 makes of BASE
+TEACHER = shipped("checkpoints/teacher.pt")  # asked by Self-Instruct and Evol-Instruct, in short
 TOKENIZER = shipped("data/tokenizer.json")
 CONVERSATIONS = shipped("data/train.jsonl")
 TRAIN_FILES = (CONVERSATIONS, shipped("data/prose.jsonl"))

@@ -277,6 +277,19 @@ def test_an_output_that_is_missing_or_no_jsonl_is_refused(tmp_path):
             build.main(["dialogue", source, *flags])
 
 
+def test_a_line_that_cannot_be_decoded_is_dropped_and_says_why(tmp_path):
+    path, out = tmp_path / "chats.jsonl", tmp_path / "out.jsonl"
+    rows = [json.dumps(row).encode() for row in ROWS[:2]]
+    path.write_bytes(b"\n".join([rows[0], rows[1][:-9], "{}".encode("utf-16"), rows[1]]))
+    build.main(["dialogue", str(path), "--out", str(out)])
+    summary = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    assert summary["counts"]["kept"] == summary["counts"][UNREADABLE] == 2
+    assert summary["first"][UNREADABLE].startswith(f"{path}:2: not JSON")
+    path.write_text(json.dumps(ROWS[0]), encoding="utf-16")
+    with pytest.raises(SystemExit, match="chats.jsonl:1: not UTF-8"):
+        build.main(["dialogue", str(path), "--out", str(tmp_path / "other.jsonl")])
+
+
 def test_a_file_that_breaks_off_stops_the_command(tmp_path):
     path = tmp_path / "chats.json"
     path.write_text(json.dumps(ROWS)[:-40], encoding="utf-8")

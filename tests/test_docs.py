@@ -37,6 +37,35 @@ def test_every_file_that_the_readme_names_is_there():
     assert not missing
 
 
+def test_the_readmes_examples_of_building_data_work_as_they_are_written(tmp_path, monkeypatch):
+    from minisft import build
+    from minisft.config import parse
+    from minisft.records import read_records
+    from minisft.train import TrainConfig
+
+    monkeypatch.chdir(tmp_path)
+    section = README[README.index("## Build instruction data"):].split("\n## ")[0]
+    files = re.findall(r"```(?:csv|json)\n(.*?)```", section, re.DOTALL)
+    for name, text in zip(("opposites.csv", "template.json", "chats.jsonl"), files, strict=True):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    commands = [line.split() for line in re.findall("^python -m minisft.(.*)$", section, re.M)]
+    assert [command[:2] for command in commands] == [
+        ["build", "tasks"], ["build", "dialogue"], ["train", "--data"],
+        ["build", "self-instruct"], ["build", "evol-instruct"]]
+    for name, *argv in commands:
+        if name == "train":
+            config = parse(TrainConfig, argv, "", "")
+            assert len(read_records(config.data)[0]) == len(read_records(config.eval)[0]) + 2 == 3
+        elif argv[0] in ("tasks", "dialogue"):
+            build.main(argv)
+        else:  # a server is asked, so the flags alone are tried
+            builder = build.BUILDERS[argv[0]]
+            assert parse(builder.settings, argv[1:], "", "", builder.positional).teacher_url
+    beside = {f"OUT.{name}" for builder in build.BUILDERS.values() for name in builder.beside
+              if name.endswith(".jsonl")}
+    assert beside <= set(re.findall(r"`(OUT[\w.]+)`", section))
+
+
 def test_only_the_five_packages_are_imported():
     packages = {"torch", "numpy", "tiktoken", "tqdm", "matplotlib"}
     allowed = set(sys.stdlib_module_names) | packages | {"minisft", "lessons"}

@@ -32,6 +32,7 @@ from minisft.instruct.evol_instruct import (
     REPEATED,
     RULES,
     SAME_WORDS,
+    SHORT_FORM,
     STOP_WORDS,
     UNCLEAR,
     EvolConfig,
@@ -159,6 +160,17 @@ def test_a_teacher_that_cannot_judge_is_not_asked_to():
     assert attempt("Q", "deepen", scripted(["Q and R", "7"]), prompts).reason is None
 
 
+def test_the_short_form_names_the_operation_and_asks_for_no_verdict():
+    asked = []
+
+    def teacher(prompt):
+        asked.append(prompt)
+        return "Add 3 and 4, then 5." if len(asked) == 1 else "12"
+
+    assert attempt("Add 3 and 4.", "more reasoning", teacher, SHORT_FORM).reason is None
+    assert asked == ["Rewrite this task (more reasoning): Add 3 and 4.", "Add 3 and 4, then 5."]
+
+
 # Evolving
 
 
@@ -253,7 +265,7 @@ ROWS = [{"instruction": f"Name thing {number} 红.", "output": f"Thing {number}.
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """command(teacher, name): run the builder with a teacher; returns {file: bytes} of its files.
+    """command(teacher, name, *more flags): run the builder; returns {file: bytes} of its files.
 
     The figure is not drawn and nothing is forced to the disk, as that takes long.
     """
@@ -262,7 +274,7 @@ def command(tmp_path, monkeypatch):
     monkeypatch.setattr(evol_instruct, "figure", lambda roots, steps: b"a figure")
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
-    def run(teacher, name="out"):
+    def run(teacher, name="out", *more):
         @contextmanager
         def chosen(*flags):
             with KeptTeacher(teacher, flags[-1]) as kept:
@@ -270,7 +282,7 @@ def command(tmp_path, monkeypatch):
 
         monkeypatch.setattr(evol_instruct, "chosen", chosen)
         build.main(["evol-instruct", str(source), "--teacher", "fickle", "--rounds", "3",
-                    "--out", str(tmp_path / f"{name}.jsonl")])
+                    "--out", str(tmp_path / f"{name}.jsonl"), *more])
         return files(name)
 
     def files(name):
@@ -413,6 +425,16 @@ def test_a_model_whose_context_is_too_short_ends_the_run_with_the_given_rows(
     assert gone[0]["teacher"].startswith(f"{saved} (weights ")
     assert (tmp_path / "out.trees.png").read_bytes().startswith(b"\x89PNG")
     assert f"4  eliminated: {NO_ROOM}" in capsys.readouterr().out
+
+
+def test_the_command_asks_in_the_short_form_if_it_is_told_to(command):
+    def teacher(prompt):
+        assert "#" not in prompt  # as in the paper's form
+        return "12" if not prompt.startswith("Rewrite this task (") else f"{len(prompt)} + 1?"
+
+    teacher.name = "short"
+    rows = lines_of(command(teacher, "out", "--prompts", "short")[".jsonl"])
+    assert {row["operation"] for row in rows} > {None}
 
 
 def test_the_figure_is_drawn_of_the_first_families(tmp_path):

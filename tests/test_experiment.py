@@ -140,13 +140,14 @@ def test_the_rate_is_chosen_on_held_out_questions_and_reported_on_others(seen):
     measured = measure(arms, seeds={"a": 3, "b": 2}, steps=50, processes=1)
     held_out = [call for call in seen if call[0] == "held out"]
     report = [call for call in seen if call[0] == "test"]
-    assert [call[1:] for call in held_out] == [(rate, 100, 50) for rate in (1.0, 2.0, 3.0, 3.0)]
+    assert [call[1:] for call in held_out] == [(rate, 100, 50) for rate in (1.0, 2.0, 3.0)]
     assert [call[1:] for call in report] == [(2.0, seed, 50) for seed in range(3)] + [
         (3.0, seed, 50) for seed in range(2)]
     a, b = measured["a"], measured["b"]
     assert a["rate"] == 2.0 and not a["edge"] and not b["edge"]
     assert a["grid"] == pytest.approx({1.0: 0.1, 2.0: 0.45, 3.0: 0.2})
     assert a["by_seed"] == pytest.approx([0.45, 0.46, 0.47]) and a["mean"] == pytest.approx(0.46)
+    assert b["grid"] == {3.0: None}, "one rate leaves nothing to choose"
     assert len(b["scores"]) == 2 and len(b["scores"][0]) == 100
     assert a["cost"] == {"steps": 50, "tokens": 500, "seconds": 25.0}
 

@@ -75,6 +75,16 @@ def test_one_wrong_digit_is_no_card_account_or_identity(number, kind):
             assert kind not in mask(f"See {wrong} here.")[1]
 
 
+@pytest.mark.parametrize("text, masked", [
+    ("My SSN is 123-45-6789.", "My SSN is [ID]."), ("ssn:123456789", "ssn:[ID]"),
+    ("Social security number: 123 45 6789", "Social security number: [ID]"),
+    ("Part 123-45-6789", None), ("LESSN 123-45-6789", None), ("SSN 123-456789", None),
+    ("SSN 123-45-67890", None),
+])
+def test_a_social_security_number_is_one_only_after_its_name(text, masked):
+    assert mask(text)[0] == (masked or text)
+
+
 def test_texts_without_any_of_it_stay_as_they_are():
     rng = random.Random(0)
     for _ in range(300):

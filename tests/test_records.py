@@ -379,6 +379,20 @@ def test_tables_and_compressed_files_are_read_with_the_line_of_each_row(tmp_path
         read_records([tmp_path / "bad.csv"])
 
 
+@pytest.mark.parametrize("name, header, expected", [
+    ("rows.csv", "question;answer", "commas"), ("rows.csv", "question\tanswer", "commas"),
+    ("rows.tsv", "question,answer", "tabs"),
+])
+def test_a_table_with_other_marks_between_its_cells_says_so(tmp_path, name, header, expected):
+    path = tmp_path / name
+    path.write_text(f"{header}\nQ\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"{name}:1: the header is one cell.*expected {expected}"):
+        read_records([path])
+    path.write_text("text\nWords, and more; words\n", encoding="utf-8", newline="")
+    if name.endswith(".tsv"):
+        assert read_records([path])[0][0].item == "Words, and more; words"
+
+
 @pytest.mark.parametrize("content", [
     json.dumps({"data": [{"prompt": "Q", "completion": "A"}]}, indent=2),
     json.dumps({"version": 1, "rows": [{"prompt": "Q", "completion": "A"}]}),

@@ -17,7 +17,6 @@ from minisft.instruct.prompts import Instance, Prompts, Task, parse, parse_insta
 from minisft.instruct.rouge import rouge_l, words_and_characters
 from minisft.instruct.self_instruct import (
     DROPPED,
-    EXAMPLES,
     GAVE_UP,
     KEPT,
     LEFT_OVER,
@@ -30,6 +29,7 @@ from minisft.instruct.self_instruct import (
     SHOWN_LEFT_OVER,
     SHOWN_NO_TASK,
     TEMPERATURE,
+    TOP_P,
     UNCLEAR,
     SelfInstruct,
     SelfInstructConfig,
@@ -321,7 +321,7 @@ def test_two_examples_are_machine_made_and_seeds_fill_up():
     kept = [Task(f"row-{i}", f"Task {i}", (), False) for i in range(5)]
     for number, expected in ((0, 0), (1, 1), (2, 2), (5, 2)):
         examples = draw(random.Random(0), SEEDS, kept[:number])
-        assert len(examples) == len({task.id for task in examples}) == EXAMPLES
+        assert len(examples) == len({task.id for task in examples}) == 8
         assert sum(task.id.startswith("row-") for task in examples) == expected
     drawn = [draw(random.Random(i), SEEDS, kept) for i in range(20)]
     assert len({tuple(task in kept for task in examples) for examples in drawn}) > 5  # the order
@@ -419,6 +419,30 @@ def test_a_small_teacher_is_asked_in_a_form_of_its_own():
                                          {"role": "assistant", "content": "13"}]
 
 
+def test_the_short_form_shows_four_tasks_and_asks_each_new_one_as_it_is():
+    asked = []
+
+    def teacher(question):
+        asked.append(question)
+        number = len(asked)
+        return f"5. Add {number} and {7 * number}." if question.endswith("tasks.") else " 13 "
+
+    found = made(teacher, 3, prompts=prompts.SHORT_FORM)
+    texts = {task.id: task.instruction for task in [*SEEDS, *found.kept]}
+    for row, question, instruction in zip(found.rows, asked[::2], asked[1::2], strict=True):
+        *shown, order = question.split("\n")
+        assert order == "Write new tasks." and len(shown) == 4
+        assert shown == [f"{i}. {prompts.one_line(texts[parent])[:100]}"
+                         for i, parent in enumerate(row["parents"], 1)]
+        assert [turn["content"] for turn in row["messages"]] == [instruction, "13"]
+    assert sum(parent.startswith("row-") for parent in found.rows[2]["parents"]) == 1
+
+
+def test_a_long_example_of_the_short_form_is_cut_so_that_room_is_left_for_an_answer():
+    question = prompts.list_to_continue([Task("", "a\nb " * 100, (), False)] * 4)
+    assert [len(line) for line in question.splitlines()] == [103] * 4 + [16]
+
+
 def test_too_few_seeds_are_refused():
     with pytest.raises(ValueError, match="there are 7 seed tasks; expected at least 8"):
         SelfInstruct(imaginative, SEEDS[:7])
@@ -434,8 +458,8 @@ def command(tmp_path, monkeypatch):
     """The command line, and the Recorder that it opens; its name is what it is opened with."""
     teacher = Recorder()
 
-    def of_model(path, temperature, seed):
-        teacher.name = f"{path} {temperature} {seed}"
+    def of_model(path, temperature, seed, top_p):
+        teacher.name = f"{path} {temperature} {seed} {top_p}"
         return teacher
 
     monkeypatch.setattr(OF_MODEL, of_model)
@@ -452,7 +476,7 @@ def test_the_command_writes_rows_that_training_reads(tmp_path, command, capsys):
     build.main(argv)
     assert set(files_of(tmp_path)) == {"out.jsonl", "out.json", "out.rejected.jsonl",
                                        "out.funnel.png", "answers.jsonl"}
-    expected = made(count=5, teacher_name=f"town {TEMPERATURE} 0")
+    expected = made(count=5, teacher_name=f"town {TEMPERATURE} 0 {TOP_P}")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert rows == expected.rows
     records, damaged = read_records([tmp_path / "out.jsonl"])
@@ -504,7 +528,8 @@ def test_the_teacher_is_opened_with_all_flags_and_its_answers_are_kept_beside_th
     build.main(["self-instruct", "--teacher-url", "http://x/v1", "--teacher-model", "m",
                 "--budget-requests", "8", "--budget-tokens", "9", "--seed", "3", "--count", "2",
                 "--out", str(tmp_path / "out.jsonl")])
-    assert opened == [("", "http://x/v1", "m", 8, 9, tmp_path / "out.answers", TEMPERATURE, 3)]
+    assert opened == [("", "http://x/v1", "m", 8, 9, tmp_path / "out.answers", TEMPERATURE, 3,
+                       TOP_P)]
 
 
 def test_where_a_teacher_gives_nothing_what_it_said_is_written_and_rows_that_are_there_stay(
@@ -525,6 +550,14 @@ def test_where_a_teacher_gives_nothing_what_it_said_is_written_and_rows_that_are
     with pytest.raises(SystemExit, match="out.jsonl stays as it is:(.|\n)*wrote nothing"):
         build.main(argv)
     assert files_of(tmp_path) == before
+
+
+def test_the_command_asks_in_the_short_form_if_it_is_told_to(command):
+    argv, teacher = command
+    teacher.asked.clear()
+    with pytest.raises(SystemExit, match="no row was kept"):  # it knows the paper's form only
+        build.main([*argv, "--prompts", "short"])
+    assert all(question.endswith("Write new tasks.") for question in teacher.asked)
 
 
 def test_a_question_too_long_for_a_model_says_what_to_do(tmp_path, command, monkeypatch):

@@ -217,6 +217,11 @@ def test_a_model_answers_by_question_and_seed_whatever_was_asked_before(saved):
     assert all(other(question) != answers[question] for question in questions)
 
 
+def test_a_model_that_may_draw_only_the_likeliest_token_answers_greedily(saved):
+    drawn = of_model(saved, temperature=1.0, seed=3, top_p=1e-9, max_new_tokens=9)
+    assert drawn("Who?") == of_model(saved, max_new_tokens=9)("Who?")
+
+
 def test_a_model_answers_as_in_chat(saved, capsys):
     chat.main(["--model", saved, "--prompt", "Who?", "--max-new-tokens", "9"])
     shown = capsys.readouterr().out.split("\n(cut")[0].rstrip("\n")
@@ -251,10 +256,11 @@ def test_a_chosen_model_answers_from_disk_until_its_weights_change(saved, tmp_pa
 def test_answers_of_a_chosen_model_are_kept_by_temperature_and_seed_if_they_are_drawn(
         saved, tmp_path):
     folder = tmp_path / "answers"
-    for how in ((1.0, 3), (1.0, 4), (0.5, 3), (0.0, 3), (0.0, 4)):
-        with chosen(saved, None, None, None, None, folder, *how) as teacher:
-            assert teacher("Who?") == of_model(saved, *how)("Who?")
-    assert len((folder / "answers.jsonl").read_text().splitlines()) == 4
+    for *how, top_p in ((1.0, 3, 1.0), (1.0, 4, 1.0), (0.5, 3, 1.0), (1.0, 3, 0.5), (0.0, 3, 0.5),
+                        (0.0, 4, 1.0)):
+        with chosen(saved, None, None, None, None, folder, *how, top_p) as teacher:
+            assert teacher("Who?") == of_model(saved, *how, top_p=top_p)("Who?")
+    assert len((folder / "answers.jsonl").read_text().splitlines()) == 5
 
 
 def test_ctrl_c_waits_for_the_answer_of_a_chosen_model_and_keeps_it(saved, tmp_path):

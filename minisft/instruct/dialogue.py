@@ -96,10 +96,12 @@ def build(config):
 
 
 def clean(row):
-    """(Conversation, Counter of what was changed) of the decoded row of a chat log.
+    """(Conversation, Counter of what was changed) of a row of a chat log, as read_rows gives it.
 
     Raises Dropped with the reason, or ValueError for a row that is no chat.
     """
+    if isinstance(row, ValueError):  # it could not be decoded, and says why
+        raise row
     turns, ignored = chat_turns(row)
     turns, changes = trim(*merge(turns))
     fault = fault_of(turns)

@@ -149,7 +149,8 @@ def build(config):
         return [], tally, {}
     with chosen(config.teacher, config.teacher_url, config.teacher_model, config.budget_requests,
                 config.budget_tokens, Path(config.out).with_suffix(".answers")) as teacher:
-        steps = list(tqdm(evolve(roots, teacher, Random(config.seed), config.rounds),
+        steps = list(tqdm(evolve(roots, teacher, Random(config.seed), config.rounds,
+                                 FORMS[config.prompts]),
                           total=config.rounds * len(roots), desc="evolving", unit="instruction",
                           dynamic_ncols=True))
         made_by = {"teacher": teacher.name, "seed": config.seed}
@@ -215,7 +216,18 @@ class Prompts:
     operations: tuple = tuple(OPERATIONS)
 
 
+def ask_shortly(operation, instruction):
+    """As `ask_to_evolve`, for a small teacher that was tuned on this form.
+
+    >>> ask_shortly("deepen", "Name a river.")
+    'Rewrite this task (deepen): Name a river.'
+    """
+    return f"Rewrite this task ({operation}): {instruction}"
+
+
 PROMPTS = Prompts()
+SHORT_FORM = Prompts(evolve=ask_shortly, compare=None)
+FORMS = {"paper": PROMPTS, "short": SHORT_FORM}
 
 
 # The rules

@@ -6,7 +6,8 @@
     PHONE    international, Chinese, American, and other national forms
     CARD     payment cards: a known beginning and length, and the Luhn check
     IBAN     bank accounts: the number that it spells is 1 modulo 97
-    ID       Chinese identity numbers: a date, and a check digit
+    ID       Chinese identity numbers: a date, and a check digit; American social security numbers
+             after their name, as they have no check digit
     IP       addresses of machines, but for those that everybody has, such as 127.0.0.1
     KEY      keys and tokens of known shape, and what looks random after "key", "password", ...
     LOGIN    the user:password of a URL
@@ -247,6 +248,9 @@ CARD = re.compile(
 IDENTITY = re.compile(
     rf"{START}[1-9]\d{{5}} ?(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]) ?"
     rf"\d{{3}}[\dXx]{END}")
+SOCIAL_SECURITY = re.compile(
+    rf"(?P<name>{START}(?:SSN|social security)(?: number| no\.?)?(?: is)?[\s:#=]{{0,3}})"
+    rf"\d{{3}}(?P<a>[ -]?)\d\d(?P=a)\d{{4}}{END}", re.I)
 IPV4 = re.compile(rf"(?<![\dA-Za-z_.])\d{{1,3}}(?:\.\d{{1,3}}){{3}}{END}(?!\.\d)", re.ASCII)
 IPV6 = re.compile(
     rf"(?<![\dA-Za-z_:.])(?:[\dA-Fa-f]{{0,4}}:){{2,7}}[\dA-Fa-f]{{0,4}}{END}(?!:|\.\d)", re.ASCII)
@@ -286,6 +290,7 @@ RULES = (
     ("EMAIL", EMAIL, is_email),
     ("IBAN", IBAN, is_iban),
     ("ID", IDENTITY, is_identity),
+    ("ID", SOCIAL_SECURITY, always),
     ("CARD", CARD, is_card),
     ("IP", IPV4, is_address),
     ("IP", IPV6, is_address),

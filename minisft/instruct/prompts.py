@@ -8,8 +8,9 @@ A task whose output is one of a few labels is asked for output first: name a lab
 input for it. Asked for the input first, a teacher writes inputs of one label far more often than of
 the others. All other tasks are asked for input first.
 
-The form of the paper is the default. A small teacher that cannot follow such long texts is asked in
-a form of its own: Prompts(new_instructions=..., parse=..., ...).
+The form of the paper is the default. A small teacher has no room for such long texts. It is asked
+in the form `SHORT_FORM`: a few examples, whose list it continues, and then each new instruction by
+itself, which holds its input. It has to be tuned on that form, as checkpoints/teacher.pt is.
 
 Notes: 合成数据 (synthetic data). Source: Wang et al. 2022 (Self-Instruct), section 2.2; the texts
 are our own. Simplified: the second and the third question show fewer examples.
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SHOWN = 8  # tasks in each of the questions after the first
+LONGEST_SHOWN = 100  # characters of an example in the short form
 NO_INPUT = ("none", "<none>", "(none)", "n/a", "无", "")
 NUMBERED = re.compile(r"^[ \t]*\d+[ \t]*[.)．、](?!\d)", re.M)
 FIELD = re.compile(r"^[ \t]*\**(input|output|label)\**[ \t]*[:：]\**", re.M | re.I)
@@ -152,7 +154,8 @@ def needed(given):
 class Prompts:
     """Functions that ask, and functions that read the answers; see those of the same names.
 
-    is_classification: None for a teacher that is not asked; then no task is one.
+    is_classification: None for a teacher that is not asked; then no task is one. examples: how many
+    tasks the first question shows, a quarter of them made by the teacher.
     """
 
     new_instructions: Callable = new_instructions
@@ -161,6 +164,36 @@ class Prompts:
     parse_is_classification: Callable = parse_is_classification
     instances: Callable = instances
     parse_instances: Callable = parse_instances
+    examples: int = 8
+
+
+def list_to_continue(examples):
+    """Ask for new instructions in few words; the examples are a list of Task.
+
+    Of each only the first LONGEST_SHOWN characters are shown, so that room is left for an answer.
+
+    >>> print(list_to_continue([Task("", "Name a river.", (), False)]))
+    1. Name a river.
+    Write new tasks.
+    """
+    listed = [f"{i}. {one_line(task.instruction)[:LONGEST_SHOWN]}"
+              for i, task in enumerate(examples, 1)]
+    return "\n".join([*listed, "Write new tasks."])
+
+
+def the_instruction(instruction, is_classification, seeds):
+    """An instruction that holds its input is its own question."""
+    return instruction
+
+
+def whole_answer(answer, is_classification):
+    """The one Instance of an instruction that holds its input."""
+    return [Instance("", answer.strip())]
+
+
+SHORT_FORM = Prompts(list_to_continue, is_classification=None, instances=the_instruction,
+                     parse_instances=whole_answer, examples=4)
+FORMS = {"paper": Prompts(), "short": SHORT_FORM}
 
 
 def of_kind(tasks, is_classification, number):

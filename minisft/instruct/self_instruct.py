@@ -4,9 +4,10 @@
     for each    is it a classification task? -> teacher -> inputs and outputs -> filters -> rows
 
 The examples are 8 tasks: 6 of the seeds and 2 of those kept so far, filled up with seeds at first.
-Classification tasks are written output first. A new instruction stays if it is unlike all seeds and
-all that stayed before it (minisft/instruct/filters.py has the filters, minisft/instruct/prompts.py
-the questions). The seeds are in data/seed_tasks.jsonl.
+In the short form they are 4, with 1 of those kept. Classification tasks are written output first. A
+new instruction stays if it is unlike all seeds and all that stayed before it
+(minisft/instruct/filters.py has the filters, minisft/instruct/prompts.py the questions). The seeds
+are in data/seed_tasks.jsonl.
 
 A round depends on the seed, on its number, on the tasks kept so far, and on the teacher's answers,
 and on nothing else. All answers are on the disk as soon as they are given, in OUT.answers. So after
@@ -34,7 +35,7 @@ from minisft import plots
 from minisft.config import at_least, option
 from minisft.generate import NoRoom
 from minisft.instruct.filters import INSTANCES, INSTRUCTION, Known, candidates, filters
-from minisft.instruct.prompts import Instance, Prompts, Task
+from minisft.instruct.prompts import FORMS, Instance, Task
 from minisft.instruct.tally import Tally
 from minisft.instruct.teacher import TeacherFlags, chosen
 from minisft.records import read_rows
@@ -43,10 +44,11 @@ from minisft.shipped import shipped
 
 SEED_TASKS = shipped("data/seed_tasks.jsonl")
 SEED_KEYS = {"instruction": str, "input": str, "output": str, "is_classification": bool}
-EXAMPLES, MACHINE_MADE = 8, 2  # tasks in the first question, and how many of them a teacher made
-PAPER = Prompts()
+PAPER = FORMS["paper"]
 PATIENCE = 20  # rounds without a new task after which the teacher has no more to give
-TEMPERATURE = 0.7  # of a model of ours; a server keeps its own
+# Of a model of ours; a server keeps its own. The paper's code has a temperature of 0.7 too, and a
+# top-p of 0.5 with a penalty on words that were used. Without that penalty 0.5 repeats itself.
+TEMPERATURE, TOP_P = 0.7, 0.9
 
 DROPPED = "dropped: "
 NO_INSTANCE = "no instance to read"
@@ -75,15 +77,15 @@ def build(config):
     """(rows, Tally, {file beside: rows or bytes}) of a SelfInstructConfig."""
     with chosen(config.teacher, config.teacher_url, config.teacher_model, config.budget_requests,
                 config.budget_tokens, Path(config.out).with_suffix(".answers"), TEMPERATURE,
-                config.seed) as teacher:
+                config.seed, TOP_P) as teacher:
         made = SelfInstruct(teacher, read_seeds(SEED_TASKS), config.seed, teacher.name,
-                            config.ascii_only)
+                            config.ascii_only, FORMS[config.prompts])
         try:
             made.run(config.count)
         except NoRoom as error:
             raise ValueError(f"{error}; the questions of Self-Instruct are long, so take a model "
-                             "with a longer context or a server (a small model can be asked in a "
-                             "form of its own, see minisft/instruct/prompts.py)") from None
+                             "with a longer context or a server; the teacher that ships is asked "
+                             "with --prompts short") from None
     return made.rows, made.tally, {"rejected.jsonl": made.rejected,
                                    "funnel.png": figure(made.tally)}
 
@@ -115,9 +117,9 @@ class SelfInstruct:
 
     def __init__(self, teacher, seeds, seed=0, teacher_name="", ascii_only=False,
                  prompts=PAPER):
-        if len(seeds) < EXAMPLES:
-            raise ValueError(f"there are {len(seeds)} seed tasks; expected at least {EXAMPLES}, as "
-                             "many as a question shows")
+        if len(seeds) < prompts.examples:
+            raise ValueError(f"there are {len(seeds)} seed tasks; expected at least "
+                             f"{prompts.examples}, as many as a question shows")
         self.teacher, self.seeds, self.prompts = teacher, list(seeds), prompts
         self.seed, self.teacher_name = seed, teacher_name
         self.known = Known(task.instruction for task in seeds)
@@ -149,7 +151,7 @@ class SelfInstruct:
     def round(self, number, count):
         """One round; yields once for each task that it keeps."""
         rng = random.Random(f"self-instruct round {self.seed} {number}")
-        examples = draw(rng, self.seeds, self.kept)
+        examples = draw(rng, self.seeds, self.kept, self.prompts.examples)
         origin = {"source": "self-instruct", "parents": [task.id for task in examples],
                   "teacher": self.teacher_name, "seed": self.seed, "round": number}
         answer = self.teacher(self.prompts.new_instructions(examples))
@@ -220,13 +222,13 @@ class SelfInstruct:
         self.rejected.append(row | origin)
 
 
-def draw(rng, seeds, kept):
-    """The examples of a round, a list of Task in random order: 2 that were kept, and seeds.
+def draw(rng, seeds, kept, number=PAPER.examples):
+    """The examples of a round, a list of Task in random order: a quarter were kept, others seeds.
 
     Where fewer were kept, there are more seeds.
     """
-    made = rng.sample(kept, min(MACHINE_MADE, len(kept)))
-    examples = rng.sample(seeds, EXAMPLES - len(made)) + made
+    made = rng.sample(kept, min(number // 4, len(kept)))
+    examples = rng.sample(seeds, number - len(made)) + made
     rng.shuffle(examples)
     return examples
 

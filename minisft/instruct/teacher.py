@@ -63,6 +63,9 @@ class TeacherFlags:
                                   "http://localhost:8000/v1")
     teacher_model: str = option("", "the server's name of the teacher's model (default: that of "
                                     f"the environment variable {MODEL_VARIABLE})")
+    prompts: str = option("paper", "how the teacher is asked: as in the paper, or in the short "
+                                   "form on which checkpoints/teacher.pt was tuned",
+                          choices=("paper", "short"))
     budget_requests: int | None = option(None, "most requests to the server")
     budget_tokens: int | None = option(None, "most tokens of the server, questions and answers")
 
@@ -80,12 +83,12 @@ class TeacherFlags:
 
 @contextmanager
 def chosen(teacher="", url="", model="", budget_requests=None, budget_tokens=None, folder=None,
-           temperature=0.0, seed=0):
+           temperature=0.0, seed=0, top_p=1.0):
     """Open the teacher of a command's TeacherFlags: of_model(teacher) or of_server(url, model).
 
     Its answers are kept in a folder, so that a command that is given again asks for none twice.
-    `name` of the teacher says which one it is. temperature, seed: of a model of ours; a server
-    keeps its own.
+    `name` of the teacher says which one it is. temperature, seed, top_p: of a model of ours; a
+    server keeps its own.
     """
     if url:
         server = of_server(url, model, cache=folder, budget_requests=budget_requests,
@@ -96,7 +99,7 @@ def chosen(teacher="", url="", model="", budget_requests=None, budget_tokens=Non
             finally:
                 tqdm.write(f"teacher: {server.describe()}", file=sys.stderr)
     else:
-        with KeptTeacher(of_model(teacher, temperature, seed), folder) as kept:
+        with KeptTeacher(of_model(teacher, temperature, seed, top_p=top_p), folder) as kept:
             yield kept
 
 
@@ -130,15 +133,15 @@ def scripted(answers):
     return from_dict if isinstance(answers, dict) else from_list
 
 
-def of_model(path="", temperature=0.0, seed=0, max_new_tokens=200, device="auto"):
+def of_model(path="", temperature=0.0, seed=0, max_new_tokens=200, device="auto", top_p=1.0):
     """A teacher that is a tuned model of ours; path: as that of `--model`, see minisft.models.
 
     The answer depends on the question and the seed alone, not on what was asked before. It ends
     after max_new_tokens, or where the model's context is full. ValueError for a question that
     leaves no room in the context: minisft.generate.NoRoom. `name` of the teacher holds a digest of
-    its weights, and temperature and seed where an answer depends on them.
+    its weights, and temperature, seed and top_p where an answer depends on them.
     """
-    config = ChatConfig(max_new_tokens=max_new_tokens, temperature=temperature)
+    config = ChatConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
     model, tokenizer = open_chosen(path)
     model.to(pick_device(device))
 
@@ -148,7 +151,7 @@ def of_model(path="", temperature=0.0, seed=0, max_new_tokens=200, device="auto"
         pieces = answer_stream(model, tokenizer, question, config, generator)
         return "".join(piece for piece in pieces if piece is not None)
 
-    drawn = f", temperature {temperature}, seed {seed}" if temperature else ""
+    drawn = f", temperature {temperature}, top-p {top_p}, seed {seed}" if temperature else ""
     teacher.name = f"{path} (weights {digest_of(model)}{drawn})".strip()
     return teacher
 

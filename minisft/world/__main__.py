@@ -4,18 +4,20 @@
     python -m minisft.world --out harbor --domain harbor     the same tasks about ships
     python -m minisft.world --out noisy --noise wrong --noise-rate 0.2
     python -m minisft.world --check data                     finds test questions that were tuned on
+    python -m minisft.world --teacher teacher.jsonl          rows that make a tuned model a teacher
 """
 
 from collections import Counter
 from dataclasses import dataclass
 
 from minisft.config import at_least, option, parse
-from minisft.shipped import shipped
+from minisft.shipped import TEST_FILES, shipped
 from minisft.tokenizer import Tokenizer
-from minisft.world.corpus import SIZES, train_rows, write
+from minisft.world.corpus import SIZES, Asked, read_rows, train_rows, write, write_rows
 from minisft.world.describe import check, describe
 from minisft.world.facts import DOMAINS
 from minisft.world.noise import KINDS
+from minisft.world.teaching import teaching
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class WorldConfig:
     noise_rate: float = option(0.2, "share of the training rows that --noise spoils")
     check: str = option(
         "", "write nothing; find the test questions of this folder that were tuned on")
+    teacher: str = option(
+        "", "write only this file: rows that show how to write new tasks and how to evolve them, "
+            "to tune on besides the training rows")
 
     def __post_init__(self):
         at_least(self, vocab_size=300, difficulty=2, wordings=1)
@@ -51,6 +56,9 @@ class WorldConfig:
         if self.out == shipped("data") and knobs != ("middle", "town", None, None, ""):
             raise ValueError("this would write another corpus over the shipped one; "
                              "name a folder for it with --out")
+        if self.teacher and (self.check or knobs != ("middle", "town", None, None, "")):
+            raise ValueError("--teacher writes rows about the town as it ships; leave the other "
+                             "flags out, but for --seed")
 
 
 def main(argv=None):
@@ -61,6 +69,12 @@ def main(argv=None):
             lines, leaks = check(config.check)
             print("\n".join(lines))
             raise SystemExit(1 if leaks else 0)
+        if config.teacher:
+            tests = [row for path in TEST_FILES for row in read_rows(path)]
+            rows = teaching(config.seed, Asked.by(tests))
+            write_rows(config.teacher, rows)
+            print(f"{len(rows):,} rows are in {config.teacher}")
+            return
 
         rows_of = write(config.out, config.seed, config.vocab_size,
                         size=config.size, domain=config.domain, difficulty=config.difficulty,

@@ -143,55 +143,58 @@ def prose(seed, count, stream="train"):
     return [document(rng) for _ in range(count)]
 
 
-def draw_turns(rng, task, scope, styles=None, most=None):
+def draw_turns(rng, task, scope, styles=None, most=None, changes=CHANGES, alone=_ALONE):
     """(system message or None, user turns) of one conversation of a task.
 
     styles: one is drawn, see Split; None draws one as in training. most: wordings that each form
-    of a task has in training, None for all of them.
+    of a task has in training, None for all of them. changes: how often a turn of training is
+    changed as users change it, {change: share}; nothing is changed where `most` is given. alone:
+    the tasks that a conversation about several things may hold.
     """
     if styles is None:
-        return _as_in_training(rng, task, scope, most)
+        return _as_in_training(rng, task, scope, most, changes, alone)
     style = rng.choice(styles)
     if style in _CHANGE_OF:
-        return _changed(rng, task, scope, _CHANGE_OF[style])
-    return _draw(rng, task, scope, lambda: style, "new" if style.startswith("new") else "tuned")
+        return _changed(rng, task, scope, _CHANGE_OF[style], alone)
+    bank = "new" if style.startswith("new") else "tuned"
+    return _draw(rng, task, scope, lambda: style, bank, alone)
 
 
 _CHANGE_OF = {"polite": polite, "clipped": clipped, "mistyped": mistyped}
 
 
-def _as_in_training(rng, task, scope, most):
+def _as_in_training(rng, task, scope, most, changes, alone):
     """As `draw_turns`, in the styles of training, turns changed as users change them."""
     def style_of():
         if most:
             return "plain"
         return rng.choices(tuple(STYLES), tuple(STYLES.values()))[0]
 
-    system, turns = _draw(rng, task, scope, style_of, "tuned", most)
+    system, turns = _draw(rng, task, scope, style_of, "tuned", alone, most)
     if most:
         return system, turns
     changed = []
     for turn in turns:
-        for change, share in CHANGES.items():
+        for change, share in changes.items():
             if rng.random() < share:
                 turn = change(rng, turn)
         changed.append(turn)
     return system, changed
 
 
-def _changed(rng, task, scope, change):
+def _changed(rng, task, scope, change, alone):
     """A conversation as in training, at least one of its turns changed as only tests change it."""
     while True:
-        system, turns = _draw(rng, task, scope, lambda: "tuned", "tuned")
+        system, turns = _draw(rng, task, scope, lambda: "tuned", "tuned", alone)
         changed = [change(rng, turn, "new") for turn in turns]
         if changed != turns:
             return system, changed
 
 
-def _draw(rng, task, scope, style_of, bank, most=None):
+def _draw(rng, task, scope, style_of, bank, alone, most=None):
     """A conversation of a task, its turns in the styles that `style_of` gives."""
     def draw_alone(style, tasks=None):
-        task = rng.choice(_sensible(tasks or _ALONE, scope.domain))
+        task = rng.choice(_sensible(tasks or alone, scope.domain))
         return task, _instruction(rng, task, scope, style, most)
 
     def reading(style):
@@ -210,7 +213,11 @@ def _draw(rng, task, scope, style_of, bank, most=None):
 
 def _instruction(rng, task, scope, style, most=None):
     """One instruction of a task in a style."""
-    slots = SKILLS[task].draw(rng, scope)
+    return worded(rng, task, SKILLS[task].draw(rng, scope), style, most)
+
+
+def worded(rng, task, slots, style, most=None):
+    """The instruction of a task with its slots, in a wording of a style."""
     return rng.choice(_fitting(task, style, most, frozenset(slots))).fill(**slots)
 
 
@@ -259,12 +266,12 @@ class Asked:
 
 
 def instructions(seed, split, rows, asked=Asked(), domain="town", difficulty=None, styles=None,
-                 most=None, again=None):
+                 most=None, changes=CHANGES, alone=_ALONE, again=None):
     """Rows of a split: at most `rows[task]` of each task, no two alike in what `as_typed` keeps.
 
     asked: texts that must not come again, and questions that must not come again in other words
     either, except for those of knowledge in a split of new wordings. styles: instead of those of
-    the split; most: see `draw_turns`; again: instead of that of Scope.
+    the split; most, changes, alone: see `draw_turns`; again: instead of that of Scope.
     """
     scope, styles = scope_of(split, domain, difficulty), styles or SPLITS[split].styles
     if again is not None:
@@ -274,7 +281,7 @@ def instructions(seed, split, rows, asked=Asked(), domain="town", difficulty=Non
         rng = random.Random(f"instructions {split} {task} {seed}")
         texts, found = set(asked.texts), []
         for _ in range(20 * count):
-            system, turns = draw_turns(rng, task, scope, styles, most)
+            system, turns = draw_turns(rng, task, scope, styles, most, changes, alone)
             text = as_typed(turns), system
             if text in texts:
                 continue

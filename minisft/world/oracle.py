@@ -101,10 +101,10 @@ def _judgement(skill, slots, usual):
     asked = read_question(slots.get("question", ""))
     if asked:
         text = read_passage(slots["passage"]) if "passage" in slots else None, asked
-    return Judgement(skill.name, skill.difficulty(slots), answers, _meaning(skill, slots), text)
+    return Judgement(skill.name, skill.difficulty(slots), answers, meaning(skill, slots), text)
 
 
-def _meaning(skill, slots):
+def meaning(skill, slots):
     """Skill and slots, with sentences, numbers and summands in a fixed order."""
     if {"a", "b"} <= slots.keys():
         a, b = sorted((slots["a"], slots["b"]))

@@ -171,7 +171,7 @@ def _draw_running_sum(rng, scope):
         start = total = rng.randint(1, 10)
         changes = []
         for _ in range(steps):
-            possible = _possible_changes(total, scope)
+            possible = possible_changes(total, scope)
             if not possible:
                 break  # a dead end: start again
             change = rng.choice(possible)
@@ -181,7 +181,7 @@ def _draw_running_sum(rng, scope):
             return {"start": str(start), "changes": listing(changes)}
 
 
-def _possible_changes(total, scope):
+def possible_changes(total, scope):
     """What may be added to a total, negative if it is taken away."""
     added = [b for b in range(1, 11)
              if total <= 10 and scope.knows(name_of_sum(total, b))]
@@ -227,7 +227,7 @@ PHRASES = {
     "last": "say the last",
     "count": "count them",
 }
-_NAME_OF = {phrase: name for name, phrase in PHRASES.items()}
+NAME_OF = {phrase: name for name, phrase in PHRASES.items()}
 _MAKE_LISTS = ("reverse", "without_first", "without_last")  # the next operation needs a list
 PAIRS = tuple((a, b) for a in _MAKE_LISTS for b in PHRASES if a != b)
 NEW_PAIRS = (
@@ -253,7 +253,7 @@ def _draw_compose(rng, scope):
 
 def _solve_compose(slots):
     words = read_list(slots["words"])
-    names = [_NAME_OF.get(phrase) for phrase in slots["steps"].split(", then ")]
+    names = [NAME_OF.get(phrase) for phrase in slots["steps"].split(", then ")]
     if not words or len(names) < 2 or None in names:
         return None
     if not all(name in _MAKE_LISTS for name in names[:-1]):

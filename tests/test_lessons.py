@@ -53,8 +53,9 @@ def test_a_lesson_has_its_form(lesson):
     assert text.startswith("# %% [markdown]\n# # ")
 
 
-SOLUTIONS = {"01": 1, "02": 0, "03": 0.95, "24": 1, "25": 0.59, "26": 0.14, "27": 0.43, "28": 0.58,
-             "29": 0.297}  # the number that the text of a lesson's solution has
+SOLUTIONS = {  # the number that the text of a lesson's solution has
+    "01": 1, "02": 0, "03": 0.95, "04": 0.51, "05": 0.33, "24": 1, "25": 0.59, "26": 0.14,
+    "27": 0.43, "28": 0.58, "29": 0.297}
 
 
 @pytest.mark.parametrize("lesson", WITH_CLAIMS, ids=name_of)

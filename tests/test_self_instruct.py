@@ -23,6 +23,7 @@ from minisft.instruct.self_instruct import (
     LOOKED_AT,
     NO_INSTANCE,
     NO_TASK,
+    OTHERWISE,
     PATIENCE,
     ROWS,
     SEED_TASKS,
@@ -441,6 +442,41 @@ def test_the_short_form_shows_four_tasks_and_asks_each_new_one_as_it_is():
 def test_a_long_example_of_the_short_form_is_cut_so_that_room_is_left_for_an_answer():
     question = prompts.list_to_continue([Task("", "a\nb " * 100, (), False)] * 4)
     assert [len(line) for line in question.splitlines()] == [103] * 4 + [16]
+
+
+def test_asked_again_only_what_is_always_answered_in_the_same_way_is_kept():
+    asked = []
+
+    def teacher(question, again=0):
+        if question.endswith("tasks."):
+            return f"5. Add {len(asked)} and {7 * len(asked)}."
+        asked.append((question, again))
+        return "14" if again == 2 and question == "Add 0 and 0." else f"{again * ' '}13"
+
+    found = made(teacher, 1, prompts=prompts.SHORT_FORM, ask_again=3)
+    first, second = "Add 0 and 0.", "Add 3 and 21."
+    assert asked == [(first, 0), (first, 1), (first, 2),
+                     (second, 0), (second, 1), (second, 2), (second, 3)]
+    assert [[turn["content"] for turn in row["messages"]] for row in found.rows] == [
+        [second, "13"]]
+    assert [(row["instruction"], row["reason"], row["found"], row["output"])
+            for row in found.rejected] == [(first, OTHERWISE, {"answer": "14"}, "13")]
+    assert found.tally.counts[DROPPED + OTHERWISE] == 1
+
+
+def test_an_answer_to_an_input_is_asked_for_again_with_its_input():
+    def teacher(question, again=0):
+        if question.startswith("Here is a list"):
+            return "9. Tell me about this long river."
+        if question.startswith("In a classification"):
+            return "no"
+        if again:
+            return {"Nile": "wet", "Tees": "dry"}[question.rpartition("\n")[2]]
+        return "Nile\nOutput: wet\nInput: Tees\nOutput: wet"
+
+    found = made(teacher, 1, ask_again=1)
+    assert [row["messages"][1]["content"] for row in found.rows] == ["wet"]
+    assert [(row["input"], row["found"]) for row in found.rejected] == [("Tees", {"answer": "dry"})]
 
 
 def test_too_few_seeds_are_refused():

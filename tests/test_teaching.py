@@ -226,9 +226,13 @@ def test_the_command_writes_the_rows_and_nothing_else(tmp_path, monkeypatch, cap
     world_command.main(["--teacher", str(path)])
     assert list(tmp_path.iterdir()) == [path] and read_rows(path)
     assert f"{len(read_rows(path)):,} rows are in {path}" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        world_command.main(["--teacher", str(path), "--size", "small", "--out", "x"])
-    assert "leave the other flags out" in capsys.readouterr().err
+    for flags, message in ((["--size", "small"], "leave the other flags out"),
+                           (["--out", "x"], "leave the other flags out"),
+                           (["--vocab-size", "500"], "leave the other flags out"),
+                           ([], "is there already; name another file")):
+        with pytest.raises(SystemExit):
+            world_command.main(["--teacher", str(path), *flags])
+        assert message in capsys.readouterr().err
 
 
 def test_every_change_is_of_a_task_that_can_be_drawn():

@@ -9,9 +9,11 @@ new instruction stays if it is unlike all seeds and all that stayed before it
 (minisft/instruct/filters.py has the filters, minisft/instruct/prompts.py the questions). The seeds
 are in data/seed_tasks.jsonl.
 
-A task that passes all filters may still have a wrong answer. Asked the same question again, a
-teacher that guesses answers otherwise, so with --ask-again a task is kept only if all its answers
-agree (self-consistency). That suits questions with one right answer, and is not in the paper.
+What passes all filters may still have a wrong answer. Asked again, a teacher that guesses answers
+otherwise, so with --ask-again a row is kept only if all answers to its instruction and input are
+the same (after self-consistency, which takes the commonest of several answers). It suits questions
+with one short answer, and a teacher that draws its answers: one that always takes the likeliest
+token agrees with itself. It is not in the paper of Self-Instruct.
 
 A round depends on the seed, on its number, on the tasks kept so far, and on the teacher's answers,
 and on nothing else. All answers are on the disk as soon as they are given, in OUT.answers. So after
@@ -71,8 +73,9 @@ class SelfInstructConfig(TeacherFlags):
     count: int = option(100, "tasks to keep; a task has a row for each of its inputs")
     ascii_only: bool = option(False, "as the paper, drop instructions that start with a letter "
                                      "that is not ASCII, so all Chinese ones")
-    ask_again: int = option(0, "how often each question is asked again; a row is kept only if all "
-                               "answers are the same")
+    ask_again: int = option(0, "how often the answer of each row is asked for again; the row is "
+                               "kept only if all answers are the same. For questions with one "
+                               "short answer, and a teacher that draws its answers")
     seed: int = option(0, "random seed: which examples a teacher sees, and what a model draws")
     out: str = option("", "file to write, OUT.jsonl; beside it OUT.json, OUT.rejected.jsonl, "
                           "OUT.funnel.png, and the teacher's answers in OUT.answers")
@@ -199,7 +202,8 @@ class SelfInstruct:
         if not instances:
             self._reject(origin, NO_INSTANCE, {"answer": answer}, candidate.text)
             return NO_INSTANCE
-        asked_again = Filter(INSTANCES, OTHERWISE, partial(self._answered_otherwise, candidate.text))
+        asked_again = Filter(INSTANCES, OTHERWISE,
+                             partial(self._answered_otherwise, candidate.text))
         for each in (*self.filters, asked_again):
             bad = each.finds(instances) if each.stage == INSTANCES else {}
             for i, found in bad.items():

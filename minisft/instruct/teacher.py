@@ -119,13 +119,13 @@ def scripted(answers):
                          "function")
     left = iter(answers)
 
-    def from_dict(prompt):
+    def from_dict(prompt, again=0):
         if prompt not in answers:
             raise ValueError(f"the script has {len(answers)} answers and none to {short(prompt)}; "
                              "add one")
         return answers[prompt]
 
-    def from_list(prompt):
+    def from_list(prompt, again=0):
         for answer in left:
             return answer
         raise ValueError(f"the script's {len(answers)} answers are used up, and {short(prompt)} "
@@ -220,7 +220,7 @@ def held_interrupts():
 def id_of(whom, question, again):
     """The id under which an answer is kept."""
     times = f"again {again}\n" if again else ""
-    return hashlib.sha256(f"{whom}\n{times}{question}".encode()).hexdigest()
+    return hashlib.sha256(f"{times}{whom}\n{question}".encode()).hexdigest()
 
 
 def seed_of(seed, prompt, again=0):
@@ -264,7 +264,8 @@ class ServerTeacher(_Holder):
     """A teacher that asks a server, and neither loses an answer nor pays for one twice.
 
     - What may pass is tried again, TRIES times in all; TeacherError says what stays.
-    - Every answer is kept under its url, model, settings and question, and given again for free.
+    - Every answer is kept under its url, model, settings, question and `again`, and given for free
+      from then on. The server has to draw its answers, or asking again brings the same.
     - BudgetSpent comes before the request that would go over the budget. Every try counts as a
       request. Tokens are those that the server reports, else estimates.
     - Ctrl-C waits for the answer under way and keeps it; a second one gives it up.

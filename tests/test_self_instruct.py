@@ -596,6 +596,16 @@ def test_the_command_asks_in_the_short_form_if_it_is_told_to(command):
     assert all(question.endswith("Write new tasks.") for question in teacher.asked)
 
 
+def test_the_command_asks_again_if_it_is_told_to(tmp_path, command, monkeypatch):
+    argv, _ = command
+    monkeypatch.setattr(Recorder, "__call__", lambda self, question, again=0: (
+        "Otherwise." if again else imaginative(question)))
+    with pytest.raises(SystemExit, match="no row was kept"):
+        build.main([*argv, "--ask-again", "1"])
+    rejected = (tmp_path / "out.rejected.jsonl").read_text("utf-8").splitlines()
+    assert OTHERWISE in {json.loads(line)["reason"] for line in rejected}
+
+
 def test_a_question_too_long_for_a_model_says_what_to_do(tmp_path, command, monkeypatch):
     def short_of_context(self, question):
         raise NoRoom("one of 272")

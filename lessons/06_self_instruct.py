@@ -303,8 +303,14 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **What would change our mind.** A filter of instructions that finds most of the wrong answers.
 #
-# **Exercise** (medium, 30 minutes). The ROUGE-L filter drops near copies. Raise its bound from 0.7
-# to 0.9 (`MOST_SIMILAR` in `minisft/instruct/filters.py`) and keep the same number of tasks. What
-# happens to the share of valid tasks, to the share of different questions, and to the student?
+# **Exercise** (easy, 30 minutes). No filter looks at whether an answer is right, but a teacher that
+# guesses answers otherwise when it is asked again. Let it write 1,000 tasks from the seeds written
+# by hand, once as they come and once with `--ask-again 3`:
+#
+#     python -m minisft.build self-instruct --teacher checkpoints/teacher.pt --prompts short \
+#         --count 1000 --ask-again 3 --out made.jsonl
+#
+# `oracle.is_right([question], answer)` says of each row whether it is valid. What does asking again
+# bring, and what does it cost?
 #
 # **Solution.** TO BE FILLED IN.

@@ -34,7 +34,7 @@ from minisft.lesson import Claim, Lesson, show_source
 from minisft.shipped import BASE, TEACHER
 from minisft.world import oracle
 from minisft.world.corpus import Asked
-from minisft.world.evolving import EASY
+from minisft.world.teaching import KINDS
 
 lesson = Lesson("06_self_instruct")
 base, tokenizer = load_model(BASE)
@@ -53,11 +53,12 @@ print("filters:", *REASONS, sep="\n    ")
 # %% [markdown]
 # ## The experiment
 # The teacher is a model as large as the students. It was tuned on the town and on how to write
-# tasks of it. For each random seed it gets 175 other seed tasks, drawn from the easy tasks of the
-# town (of those written by hand only a quarter can be asked there), and writes until 600 new ones
-# are kept. The oracle, the program that knows the town, tells which are valid: a question that
-# makes sense in the town, with its right answer. To learn what the filters of instructions threw
-# away, the teacher answers those too. Then students are tuned for the same number of steps:
+# tasks of it. For each random seed it gets 175 other seed tasks, drawn from the kinds of easy tasks
+# that it was taught to write (of those written by hand only a quarter can be asked in the town),
+# and writes until 600 new ones are kept. The oracle, the program that knows the town, tells which
+# are valid: a question that makes sense in the town, with its right answer. To learn what the
+# filters of instructions threw away, the teacher answers those too. Then students are tuned for the
+# same number of steps:
 #
 # | arm | rows |
 # | --- | --- |
@@ -78,13 +79,13 @@ EFFECT = 0.02  # the smallest difference that matters, as a share
 STEPS = lesson.scale((100, 200, 400), fast=(2,))
 RATES = lesson.scale((5e-4, 1e-3, 2e-3), fast=(5e-4,))
 ARMS = ("seeds", "unfiltered", "machine-made", "true")
-TEST = fresh_rows(4000, lesson.scale(510, fast=12), Asked(), EASY)
-HELD_OUT = fresh_rows(5000, lesson.scale(150, fast=8), Asked.by(TEST), EASY)
+TEST = fresh_rows(4000, lesson.scale(510, fast=12), Asked(), KINDS)
+HELD_OUT = fresh_rows(5000, lesson.scale(150, fast=8), Asked.by(TEST), KINDS)
 ASKED = Asked.by([*TEST, *HELD_OUT])
 
 
 def seed_rows(seed):
-    return fresh_rows(1000 + seed, SEED_TASKS, ASKED, EASY)
+    return fresh_rows(1000 + seed, SEED_TASKS, ASKED, KINDS)
 
 
 def machine_made(seed):
@@ -151,7 +152,7 @@ def data_of(seed, candidates):
     number = len(kept) or NEW
     unfiltered = [free[i * len(free) // number] for i in range(number)] if free else []  # of both
     return {"seeds": seeds, "unfiltered": seeds + unfiltered, "machine-made": seeds + kept,
-            "true": seeds + fresh_rows(2000 + seed, number, ASKED, EASY)}
+            "true": seeds + fresh_rows(2000 + seed, number, ASKED, KINDS)}
 
 
 def trial_of(rows):
@@ -302,8 +303,14 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **What would change our mind.** A filter of instructions that finds most of the wrong answers.
 #
-# **Exercise** (medium, 30 minutes). The ROUGE-L filter drops near copies. Raise its bound from 0.7
-# to 0.9 (`MOST_SIMILAR` in `minisft/instruct/filters.py`) and keep the same number of tasks. What
-# happens to the share of valid tasks, to the share of different questions, and to the student?
+# **Exercise** (easy, 30 minutes). No filter looks at whether an answer is right, but a teacher that
+# guesses answers otherwise when it is asked again. Let it write 1,000 tasks from the seeds written
+# by hand, once as they come and once with `--ask-again 3`:
+#
+#     python -m minisft.build self-instruct --teacher checkpoints/teacher.pt --prompts short \
+#         --count 1000 --ask-again 3 --out made.jsonl
+#
+# `oracle.is_right([question], answer)` says of each row whether it is valid. What does asking again
+# bring, and what does it cost?
 #
 # **Solution.** TO BE FILLED IN.

@@ -48,7 +48,7 @@ print(SHORT_FORM.evolve("more reasoning", "What is 3 plus 4?"))
 
 # %% [markdown]
 # ## The experiment
-# For each random seed 150 easy tasks go through four rounds. The oracle, the program that knows the
+# For each random seed 250 easy tasks go through four rounds. The oracle, the program that knows the
 # town, tells what came of each attempt: whether the new task makes sense in the town, asks
 # something else than before, and has the right answer. `work` measures how hard a task is. It
 # counts what is given (sentences, entries of lists, changes of a sum) and the sentences of the
@@ -56,25 +56,25 @@ print(SHORT_FORM.evolve("more reasoning", "What is 3 plus 4?"))
 #
 # | arm | rows |
 # | --- | --- |
-# | easy | the 150 easy tasks, and as many new easy ones as the next arm has evolved ones |
-# | evolved | the 150, and all evolved tasks that the rules kept |
+# | easy | the 250 easy tasks, and as many new easy ones as the next arm has evolved ones |
+# | evolved | the 250, and all evolved tasks that the rules kept |
 # | evolved, corrected | the same, without those that the oracle cannot read, with its own answers |
 #
-# Tests: 510 new easy questions, and 510 hard ones of three hops, calls, changes or operations. No
+# Tests: 510 new easy questions, and 510 hard ones of two hops, calls, changes or operations. No
 # row of an arm asks what they ask; only questions of knowledge ("the opposite of hot") may come in
 # other words. A pilot with easy and hard tasks that the oracle answered, and 150 other questions,
 # sets steps and rate, so that it answers about 80%, and the number of seeds that it takes to see 2
 # points.
 
 # %%
-ROOTS, ROUNDS = lesson.scale(150, fast=4), lesson.scale(4, fast=2)
+ROOTS, ROUNDS = lesson.scale(250, fast=4), lesson.scale(4, fast=2)
 EFFECT = 0.02  # the smallest difference that matters, as a share
-STEPS = lesson.scale((100, 200, 400), fast=(2,))
+STEPS = lesson.scale((200, 400), fast=(2,))
 RATES = lesson.scale((5e-4, 1e-3, 2e-3), fast=(5e-4,))
 ARMS = ("easy", "evolved", "evolved, corrected")
 MOST = lesson.scale(510, fast=8)  # questions of each test
-EASY_TEST, HARD_TEST = (fresh_rows(4000, MOST, Asked(), *kind) for kind in ((EASY,), (HARD, 3)))
-HELD_OUT = [row for kind in ((EASY,), (HARD, 3)) for row in fresh_rows(
+EASY_TEST, HARD_TEST = (fresh_rows(4000, MOST, Asked(), *kind) for kind in ((EASY,), (HARD, 2)))
+HELD_OUT = [row for kind in ((EASY,), (HARD, 2)) for row in fresh_rows(
     5000, lesson.scale(75, fast=2), Asked.by([*EASY_TEST, *HARD_TEST]), *kind)]
 ASKED = Asked.by([*EASY_TEST, *HARD_TEST, *HELD_OUT])
 
@@ -158,9 +158,8 @@ def data_of(seed, steps):
 
 
 def true_rows(seed):
-    """What the pilot learns: 150 easy tasks, 300 hard ones."""
-    return root_rows(seed) + [row for difficulty in (2, 3) for row in fresh_rows(
-        3000 + seed, ROOTS, ASKED, HARD, difficulty)]
+    """What the pilot learns: 250 easy tasks, 500 hard ones."""
+    return root_rows(seed) + fresh_rows(3000 + seed, 2 * ROOTS, ASKED, HARD, 2)
 
 
 def trial_of(rows):
@@ -281,7 +280,23 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # %% [markdown]
 # **What came out.** ([figure](results/07_evol_instruct.png))
 #
-# TO BE FILLED IN from the published run: one line for each claim.
+# - **Holds**: four rounds make the tasks harder, but little: work rises by 5% (0 to 11).
+# - **Fails**: of what the rules keep, 50% is valid and asks something new (49 to 52), not 90%.
+# - **Holds**: a student of evolved tasks is 19 points better at hard questions (15 to 23): 20% in
+#   place of 1%.
+# - **Fails**: at easy questions it is 15 points worse (13 to 18): 68% in place of 84%.
+#
+# Breadth works: 85% of what comes of it and is kept is good. In depth it is 35%, and 14% with
+# "deepen", which has to bring a new person into a text. The rules notice one failure only, a task
+# that comes back in the same words: nearly half of all attempts, and hardly ever a good one. A
+# fluent question that makes no sense passes them all. After two rounds no more tasks become harder:
+# a quarter of them are.
+#
+# The oracle's answers do not help the student. That arm is 3 points worse at hard questions (1 to
+# 5). It leaves out what the oracle cannot read, a third of the evolved rows, and it seems that even
+# broken questions show what hard tasks look like.
+#
+# Four predictions were wrong and one is undecided: we expected more of this teacher.
 #
 # **Read with care.** This teacher was taught what each operation means in this town, so it shows
 # what Evol-Instruct can do with a teacher that understands it. It was also taught to repeat a task
@@ -295,8 +310,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **What would change our mind.** A student of easy tasks that does as well at hard questions with
 # three times the steps.
 #
-# **Exercise** (medium, 30 minutes). Evolve with one operation at a time: in `evolution`, take
-# `dataclasses.replace(SHORT_FORM, operations=("deepen",))` in place of `SHORT_FORM`. Which
-# operation gives most of the gain at hard questions?
+# **Exercise** (medium, 30 minutes). Is it the depth? Evolve in breadth only: in `evolution`, take
+# `dataclasses.replace(SHORT_FORM, operations=("breadth",))` in place of `SHORT_FORM`. What happens
+# to hard questions, and what to easy ones?
 #
 # **Solution.** TO BE FILLED IN.

@@ -30,7 +30,8 @@ HEAD = """# The lessons
 Each lesson asks one question, tries it, and says what came out. A claim *holds* if all of its 95%
 interval lies within its bounds, it *fails* if all of it lies outside, and it is *undecided* if the
 interval crosses a bound. Points are percentage points of exact match: the first arm named, minus
-the one it is compared with. Minutes are those of the published run on two cores.
+the one it is compared with. Minutes are those of the published run, on two cores, or on one where
+its results say so.
 
 Run one with `python lessons/24_lora.py`, or several with `python lessons/run.py 02 24`. `--fast`
 shows the same code at work in seconds, and `--redraw` shows the published verdicts and figures

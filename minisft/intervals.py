@@ -37,11 +37,13 @@ def t_975(freedom):
 def paired_interval(before, after):
     """Mean difference after - before, and its 95% interval: (difference, low, high).
 
-    before, after: a list of scores for each seed, the same questions in the same order everywhere.
+    before, after: a list of scores for each seed, the same questions in the same order everywhere;
+    ValueError if their numbers differ.
     With one seed the interval speaks of other questions only, with one question of other seeds
     only.
     """
-    differences = [[b - a for a, b in zip(*pair)] for pair in zip(before, after)]  # (seeds, items)
+    differences = [[b - a for a, b in zip(*pair, strict=True)]
+                   for pair in zip(before, after, strict=True)]  # (seeds, items)
     by_seed = [mean(row) for row in differences]
     by_item = [mean(column) for column in zip(*differences)]
     parts = [(variance(values) / len(values), len(values) - 1)

@@ -145,6 +145,19 @@ def test_the_pairs_and_descriptions_of_lesson_04_are_those_that_the_oracle_reads
                 assert oracle.is_right([question], whole), question
 
 
+def test_lesson_04_asks_for_the_same_pairs_in_all_formats():
+    lesson = names_of("04_nlp_tasks")
+    asked = {}
+    for record in lesson["make_trials"]()["none"].test:
+        if record.split != "control":
+            asked.setdefault(record.split, {}).setdefault(record.source, []).append(
+                (record.task, record.item.messages[-1].content))
+    assert set(asked) == set(lesson["GROUPS"]) - {"control"}
+    for formats in asked.values():
+        assert set(formats) == set(lesson["FORMATS"])
+        assert all(each == formats["none"] for each in formats.values())
+
+
 def test_no_test_question_of_lesson_05_is_in_its_training_rows():
     lesson = names_of("05_conversations")
     tests = {name: rows[:10] for name, rows in lesson["make_tests"]().items()}

@@ -77,6 +77,8 @@ def test_one_wrong_digit_is_no_card_account_or_identity(number, kind):
 
 @pytest.mark.parametrize("text, masked", [
     ("My SSN is 123-45-6789.", "My SSN is [ID]."), ("ssn:123456789", "ssn:[ID]"),
+    ('{"ssn": "123-45-6789"}', '{"ssn": "[ID]"}'), ("**SSN:** 123-45-6789", "**SSN:** [ID]"),
+    ("SSN (123-45-6789)", "SSN ([ID])"), ("My SSN was 123-45-6789.", "My SSN was [ID]."),
     ("Social security number: 123 45 6789", "Social security number: [ID]"),
     ("Part 123-45-6789", None), ("LESSN 123-45-6789", None), ("SSN 123-456789", None),
     ("SSN 123-45-67890", None),

@@ -23,6 +23,7 @@ from minisft.instruct.self_instruct import (
     LOOKED_AT,
     NO_INSTANCE,
     NO_TASK,
+    OTHERWISE,
     PATIENCE,
     ROWS,
     SEED_TASKS,
@@ -443,6 +444,41 @@ def test_a_long_example_of_the_short_form_is_cut_so_that_room_is_left_for_an_ans
     assert [len(line) for line in question.splitlines()] == [103] * 4 + [16]
 
 
+def test_asked_again_only_what_is_always_answered_in_the_same_way_is_kept():
+    asked = []
+
+    def teacher(question, again=0):
+        if question.endswith("tasks."):
+            return f"5. Add {len(asked)} and {7 * len(asked)}."
+        asked.append((question, again))
+        return "14" if again == 2 and question == "Add 0 and 0." else f"{again * ' '}13"
+
+    found = made(teacher, 1, prompts=prompts.SHORT_FORM, ask_again=3)
+    first, second = "Add 0 and 0.", "Add 3 and 21."
+    assert asked == [(first, 0), (first, 1), (first, 2),
+                     (second, 0), (second, 1), (second, 2), (second, 3)]
+    assert [[turn["content"] for turn in row["messages"]] for row in found.rows] == [
+        [second, "13"]]
+    assert [(row["instruction"], row["reason"], row["found"], row["output"])
+            for row in found.rejected] == [(first, OTHERWISE, {"answer": "14"}, "13")]
+    assert found.tally.counts[DROPPED + OTHERWISE] == 1
+
+
+def test_an_answer_to_an_input_is_asked_for_again_with_its_input():
+    def teacher(question, again=0):
+        if question.startswith("Here is a list"):
+            return "9. Tell me about this long river."
+        if question.startswith("In a classification"):
+            return "no"
+        if again:
+            return {"Nile": "wet", "Tees": "dry"}[question.rpartition("\n")[2]]
+        return "Nile\nOutput: wet\nInput: Tees\nOutput: wet"
+
+    found = made(teacher, 1, ask_again=1)
+    assert [row["messages"][1]["content"] for row in found.rows] == ["wet"]
+    assert [(row["input"], row["found"]) for row in found.rejected] == [("Tees", {"answer": "dry"})]
+
+
 def test_too_few_seeds_are_refused():
     with pytest.raises(ValueError, match="there are 7 seed tasks; expected at least 8"):
         SelfInstruct(imaginative, SEEDS[:7])
@@ -558,6 +594,16 @@ def test_the_command_asks_in_the_short_form_if_it_is_told_to(command):
     with pytest.raises(SystemExit, match="no row was kept"):  # it knows the paper's form only
         build.main([*argv, "--prompts", "short"])
     assert all(question.endswith("Write new tasks.") for question in teacher.asked)
+
+
+def test_the_command_asks_again_if_it_is_told_to(tmp_path, command, monkeypatch):
+    argv, _ = command
+    monkeypatch.setattr(Recorder, "__call__", lambda self, question, again=0: (
+        "Otherwise." if again else imaginative(question)))
+    with pytest.raises(SystemExit, match="no row was kept"):
+        build.main([*argv, "--ask-again", "1"])
+    rejected = (tmp_path / "out.rejected.jsonl").read_text("utf-8").splitlines()
+    assert OTHERWISE in {json.loads(line)["reason"] for line in rejected}
 
 
 def test_a_question_too_long_for_a_model_says_what_to_do(tmp_path, command, monkeypatch):

@@ -263,6 +263,16 @@ def test_answers_of_a_chosen_model_are_kept_by_temperature_and_seed_if_they_are_
     assert len((folder / "answers.jsonl").read_text().splitlines()) == 5
 
 
+def test_asked_again_a_chosen_model_draws_another_answer_and_each_is_kept(saved, tmp_path):
+    found = []
+    for _ in range(2):
+        with chosen(saved, folder=tmp_path / "answers", temperature=1.0) as teacher:
+            found.append([teacher("Who?", again) for again in (0, 1, 2)])
+    assert found[0] == found[1] and len(set(found[0])) == 3
+    assert found[0][0] == of_model(saved, 1.0)("Who?")
+    assert len((tmp_path / "answers" / "answers.jsonl").read_text().splitlines()) == 3
+
+
 def test_ctrl_c_waits_for_the_answer_of_a_chosen_model_and_keeps_it(saved, tmp_path):
     model, unasked = of_model(saved, max_new_tokens=3), scripted({})
 
@@ -461,6 +471,14 @@ def test_a_question_is_asked_once_and_other_settings_are_another_question(ask, s
     with ask(cache=tmp_path) as asked:
         assert asked("a") == "8"
     assert len(server.requests) == 9
+
+
+def test_a_server_that_is_asked_again_is_paid_again_but_for_each_time_once(ask, server, tmp_path):
+    server.will = [says(str(number)) for number in range(99)]
+    for _ in range(2):
+        with ask(cache=tmp_path) as asked:
+            assert [asked("a"), asked("a", 1), asked("a", 2), asked("a", 1)] == list("0121")
+    assert len(server.requests) == 3 and server.requests[0] == server.requests[2]
 
 
 def test_without_a_folder_a_question_is_asked_once_too(ask, server):

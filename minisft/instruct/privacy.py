@@ -249,7 +249,7 @@ IDENTITY = re.compile(
     rf"{START}[1-9]\d{{5}} ?(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]) ?"
     rf"\d{{3}}[\dXx]{END}")
 SOCIAL_SECURITY = re.compile(
-    rf"(?P<name>{START}(?:SSN|social security)(?: number| no\.?)?(?: is)?[\s:#=]{{0,3}})"
+    rf"(?P<name>{START}(?:SSN|social security)(?: number| no\.?)?(?: is| was)?[\s:#=\"'*(]{{0,4}})"
     rf"\d{{3}}(?P<a>[ -]?)\d\d(?P=a)\d{{4}}{END}", re.I)
 IPV4 = re.compile(rf"(?<![\dA-Za-z_.])\d{{1,3}}(?:\.\d{{1,3}}){{3}}{END}(?!\.\d)", re.ASCII)
 IPV6 = re.compile(

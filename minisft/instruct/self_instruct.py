@@ -9,6 +9,12 @@ new instruction stays if it is unlike all seeds and all that stayed before it
 (minisft/instruct/filters.py has the filters, minisft/instruct/prompts.py the questions). The seeds
 are in data/seed_tasks.jsonl.
 
+What passes all filters may still have a wrong answer. Asked again, a teacher that guesses answers
+otherwise, so with --ask-again a row is kept only if all answers to its instruction and input are
+the same (after self-consistency, which takes the commonest of several answers). It suits questions
+with one short answer, and a teacher that draws its answers: one that always takes the likeliest
+token agrees with itself. It is not in the paper of Self-Instruct.
+
 A round depends on the seed, on its number, on the tasks kept so far, and on the teacher's answers,
 and on nothing else. All answers are on the disk as soon as they are given, in OUT.answers. So after
 a kill the same command goes through the same rounds, asks nothing twice, and ends with the same
@@ -18,13 +24,15 @@ rows.
     OUT.rejected.jsonl    all that was dropped, with the reason and what was found
     OUT.funnel.png        how many candidates are left after each filter
 
-Notes: 合成数据 (synthetic data). Source: Wang et al. 2022 (Self-Instruct), sections 2.1 and 2.2.
+Notes: 合成数据 (synthetic data). Source: Wang Yizhong et al. 2022 (Self-Instruct), sections 2.1 and
+2.2; Wang Xuezhi et al. 2022 (Self-Consistency), for asking again.
 Simplified: a task goes through all steps before the next one begins, so that examples are drawn
 only from tasks that were kept whole.
 """
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from itertools import count as count_from
 from pathlib import Path
 from reprlib import repr as short
@@ -34,7 +42,7 @@ from tqdm import tqdm
 from minisft import plots
 from minisft.config import at_least, option
 from minisft.generate import NoRoom
-from minisft.instruct.filters import INSTANCES, INSTRUCTION, Known, candidates, filters
+from minisft.instruct.filters import INSTANCES, INSTRUCTION, Filter, Known, candidates, filters
 from minisft.instruct.prompts import FORMS, Instance, Task
 from minisft.instruct.tally import Tally
 from minisft.instruct.teacher import TeacherFlags, chosen
@@ -52,6 +60,7 @@ TEMPERATURE, TOP_P = 0.7, 0.9
 
 DROPPED = "dropped: "
 NO_INSTANCE = "no instance to read"
+OTHERWISE = "asked again, the teacher answers otherwise"
 NO_TASK, LEFT_OVER = "no task to read", "enough tasks were kept"
 ROUNDS, LOOKED_AT, KEPT, ROWS = "rounds", "new instructions", "tasks kept", "rows kept"
 SHOWN_NO_TASK, SHOWN_LEFT_OVER = "answers without a task", "not looked at: enough tasks were kept"
@@ -64,13 +73,16 @@ class SelfInstructConfig(TeacherFlags):
     count: int = option(100, "tasks to keep; a task has a row for each of its inputs")
     ascii_only: bool = option(False, "as the paper, drop instructions that start with a letter "
                                      "that is not ASCII, so all Chinese ones")
+    ask_again: int = option(0, "how often the answer of each row is asked for again; the row is "
+                               "kept only if all answers are the same. For questions with one "
+                               "short answer, and a teacher that draws its answers")
     seed: int = option(0, "random seed: which examples a teacher sees, and what a model draws")
     out: str = option("", "file to write, OUT.jsonl; beside it OUT.json, OUT.rejected.jsonl, "
                           "OUT.funnel.png, and the teacher's answers in OUT.answers")
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, count=1)
+        at_least(self, count=1, ask_again=0)
 
 
 def build(config):
@@ -79,7 +91,7 @@ def build(config):
                 config.budget_tokens, Path(config.out).with_suffix(".answers"), TEMPERATURE,
                 config.seed, TOP_P) as teacher:
         made = SelfInstruct(teacher, read_seeds(SEED_TASKS), config.seed, teacher.name,
-                            config.ascii_only, FORMS[config.prompts])
+                            config.ascii_only, FORMS[config.prompts], config.ask_again)
         try:
             made.run(config.count)
         except NoRoom as error:
@@ -110,22 +122,24 @@ class SelfInstruct:
 
     teacher: a function, text -> text; seeds: list of Task; seed: of the random choices;
     teacher_name: for the rows; ascii_only: see minisft.instruct.filters; prompts: how the teacher
-    is asked.
+    is asked; ask_again: how often for each answer that is kept, as teacher(question, again=1), ...
 
     rows: to train on; rejected: rows of what was dropped; kept: the Tasks of `rows`.
     """
 
     def __init__(self, teacher, seeds, seed=0, teacher_name="", ascii_only=False,
-                 prompts=PAPER):
+                 prompts=PAPER, ask_again=0):
         if len(seeds) < prompts.examples:
             raise ValueError(f"there are {len(seeds)} seed tasks; expected at least "
                              f"{prompts.examples}, as many as a question shows")
         self.teacher, self.seeds, self.prompts = teacher, list(seeds), prompts
-        self.seed, self.teacher_name = seed, teacher_name
+        self.seed, self.teacher_name, self.ask_again = seed, teacher_name, ask_again
         self.known = Known(task.instruction for task in seeds)
         self.filters = filters(self.known, ascii_only)
         self.kept, self.rows, self.rejected = [], [], []
         instances = [each.reason for each in self.filters if each.stage == INSTANCES]
+        if ask_again:
+            instances.append(OTHERWISE)
         dropped = [each.reason for each in self.filters if each.stage == INSTRUCTION]
         self.tally = Tally(
             ROUNDS, SHOWN_NO_TASK, LOOKED_AT,
@@ -188,7 +202,9 @@ class SelfInstruct:
         if not instances:
             self._reject(origin, NO_INSTANCE, {"answer": answer}, candidate.text)
             return NO_INSTANCE
-        for each in self.filters:
+        asked_again = Filter(INSTANCES, OTHERWISE,
+                             partial(self._answered_otherwise, candidate.text))
+        for each in (*self.filters, asked_again):
             bad = each.finds(instances) if each.stage == INSTANCES else {}
             for i, found in bad.items():
                 self.tally.add(f"instances {DROPPED}{each.reason}", where)
@@ -203,6 +219,18 @@ class SelfInstruct:
         self.rows += [{"messages": messages_of(candidate.text, instance)} | origin
                       for instance in instances]
         return None
+
+    def _answered_otherwise(self, instruction, instances):
+        """{index: the other answer} of the instances whose output is not what is answered again."""
+        bad = {}
+        for i, instance in enumerate(instances):
+            question = messages_of(instruction, instance)[0]["content"]
+            for again in range(1, self.ask_again + 1):
+                answer = self.teacher(question, again)
+                if answer.strip() != instance.output.strip():
+                    bad[i] = {"answer": answer}
+                    break
+        return bad
 
     def _is_classification(self, instruction, where):
         if self.prompts.is_classification is None:

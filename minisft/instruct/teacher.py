@@ -6,7 +6,8 @@
     chosen(...)             the one that a command's flags name, with its answers kept on disk
 
 All take and give the same, so that what works with a scripted teacher works with a server, where
-each answer costs time or money. Before the next try after a failure that may pass, wait
+each answer costs time or money. Models and servers can be asked the same question again, for
+another answer: teacher(question, again=1). Before the next try after a failure that may pass, wait
 
     seconds = Retry-After + min(60, 2^i) * u        i = 0, 1, 2, ...    u uniform in [1/2, 1)
 
@@ -118,13 +119,13 @@ def scripted(answers):
                          "function")
     left = iter(answers)
 
-    def from_dict(prompt):
+    def from_dict(prompt, again=0):
         if prompt not in answers:
             raise ValueError(f"the script has {len(answers)} answers and none to {short(prompt)}; "
                              "add one")
         return answers[prompt]
 
-    def from_list(prompt):
+    def from_list(prompt, again=0):
         for answer in left:
             return answer
         raise ValueError(f"the script's {len(answers)} answers are used up, and {short(prompt)} "
@@ -136,8 +137,8 @@ def scripted(answers):
 def of_model(path="", temperature=0.0, seed=0, max_new_tokens=200, device="auto", top_p=1.0):
     """A teacher that is a tuned model of ours; path: as that of `--model`, see minisft.models.
 
-    The answer depends on the question and the seed alone, not on what was asked before. It ends
-    after max_new_tokens, or where the model's context is full. ValueError for a question that
+    The answer depends on the question, the seed and `again` alone, not on what was asked before. It
+    ends after max_new_tokens, or where the model's context is full. ValueError for a question that
     leaves no room in the context: minisft.generate.NoRoom. `name` of the teacher holds a digest of
     its weights, and temperature, seed and top_p where an answer depends on them.
     """
@@ -145,9 +146,9 @@ def of_model(path="", temperature=0.0, seed=0, max_new_tokens=200, device="auto"
     model, tokenizer = open_chosen(path)
     model.to(pick_device(device))
 
-    def teacher(prompt):
+    def teacher(prompt, again=0):
         question = [Message("user", prompt)]
-        generator = torch.Generator(model.device).manual_seed(seed_of(seed, prompt))
+        generator = torch.Generator(model.device).manual_seed(seed_of(seed, prompt, again))
         pieces = answer_stream(model, tokenizer, question, config, generator)
         return "".join(piece for piece in pieces if piece is not None)
 
@@ -188,12 +189,13 @@ class KeptTeacher(_Holder):
     def __init__(self, teacher, folder):
         self._teacher, self._answers, self.name = teacher, Answers(folder), teacher.name
 
-    def __call__(self, prompt):
-        id = hashlib.sha256(f"{self.name}\n{prompt}".encode()).hexdigest()
+    def __call__(self, prompt, again=0):
+        id = id_of(self.name, prompt, again)
         row = self._answers.get(id)
         if row is None:
             with held_interrupts():
-                row = {"model": self.name, "prompt": prompt, "answer": self._teacher(prompt)}
+                answer = self._teacher(prompt, again) if again else self._teacher(prompt)
+                row = {"model": self.name, "prompt": prompt, "answer": answer}
                 self._answers.add(id, row)
         return row["answer"]
 
@@ -215,9 +217,16 @@ def held_interrupts():
             raise KeyboardInterrupt from None
 
 
-def seed_of(seed, prompt):
-    """A seed of 64 bits for one question."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {prompt}".encode()).digest()[:8], "big")
+def id_of(whom, question, again):
+    """The id under which an answer is kept."""
+    times = f"again {again}\n" if again else ""
+    return hashlib.sha256(f"{times}{whom}\n{question}".encode()).hexdigest()
+
+
+def seed_of(seed, prompt, again=0):
+    """A seed of 64 bits for one question, another one for each time that it is asked again."""
+    times = f".{again}" if again else ""
+    return int.from_bytes(hashlib.sha256(f"{seed}{times} {prompt}".encode()).digest()[:8], "big")
 
 
 def of_server(url, model="", key="", cache=None, temperature=None, seed=None, max_new_tokens=1000,
@@ -255,7 +264,8 @@ class ServerTeacher(_Holder):
     """A teacher that asks a server, and neither loses an answer nor pays for one twice.
 
     - What may pass is tried again, TRIES times in all; TeacherError says what stays.
-    - Every answer is kept under its url, model, settings and question, and given again for free.
+    - Every answer is kept under its url, model, settings, question and `again`, and given for free
+      from then on. The server has to draw its answers, or asking again brings the same.
     - BudgetSpent comes before the request that would go over the budget. Every try counts as a
       request. Tokens are those that the server reports, else estimates.
     - Ctrl-C waits for the answer under way and keeps it; a second one gives it up.
@@ -273,15 +283,15 @@ class ServerTeacher(_Holder):
         self.from_cache = self.empty = self.cut = 0
         self.name = settings["model"]
 
-    def __call__(self, prompt):
+    def __call__(self, prompt, again=0):
         question = Message("user", prompt)  # which checks the text
         messages = [{"role": question.role, "content": question.content}]
-        body = json.dumps({**self._settings, "messages": messages}, sort_keys=True).encode()
-        id = hashlib.sha256(self._endpoint.address.encode() + b"\n" + body).hexdigest()
+        body = json.dumps({**self._settings, "messages": messages}, sort_keys=True)
+        id = id_of(self._endpoint.address, body, again)
 
         row = self._answers.get(id)
         if row is None:
-            row = self._patiently(prompt, body, id)
+            row = self._patiently(prompt, body.encode(), id)
         else:
             self.from_cache += 1
         self.empty += not row["answer"].strip()

@@ -8,7 +8,8 @@
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 from minisft.config import at_least, option, parse
 from minisft.shipped import TEST_FILES, shipped
@@ -52,13 +53,16 @@ class WorldConfig:
         if self.difficulty and self.difficulty > 8:
             raise ValueError(f"--difficulty must be 2 to 8, got {self.difficulty}")
 
+        given = {each.name for each in fields(self) if getattr(self, each.name) != each.default}
+        if self.teacher and given - {"teacher", "seed"}:
+            raise ValueError("--teacher writes rows about the town as it ships; leave the other "
+                             "flags out, but for --seed")
+        if self.teacher and Path(self.teacher).exists():
+            raise ValueError(f"{self.teacher} is there already; name another file, or remove it")
         knobs = (self.size, self.domain, self.difficulty, self.wordings, self.noise)
         if self.out == shipped("data") and knobs != ("middle", "town", None, None, ""):
             raise ValueError("this would write another corpus over the shipped one; "
                              "name a folder for it with --out")
-        if self.teacher and (self.check or knobs != ("middle", "town", None, None, "")):
-            raise ValueError("--teacher writes rows about the town as it ships; leave the other "
-                             "flags out, but for --seed")
 
 
 def main(argv=None):

@@ -219,8 +219,8 @@ EASY = tuple(name for name in TASKS if name not in HARD)
 
 
 def work(judged):
-    """How much there is to read and to say: one for each sentence, entry or change that is given,
-    and one for each sentence of the right answer.
+    """How much there is to read and to say: one for each sentence of a passage, each call, entry of
+    a list or change that is given, and one for each sentence of the right answer.
 
     judged: a Judgement of one instruction. Each operation in depth but "concretise" raises it. The
     oracle's difficulty cannot be used here: it counts facts for one task and hops for another.

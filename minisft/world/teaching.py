@@ -12,20 +12,20 @@
         ->   3 plus 4 is 7. 7 minus 2 is 5. The result is 5.
 
 The questions are those of Self-Instruct and Evol-Instruct in their short form. New tasks are easy
-ones, of other kinds than the examples; hard ones (two hops, chains of calls, changes of a sum, two
-operations) come from evolving. Taught to write those as well, the teacher named people and calls
-that led nowhere: most of them made no sense. Summaries are left to evolving as well: half of those
-it wrote said one thing twice, or gave one person two jobs. Half of the examples are drawn like them, half are
-seed tasks, most of which cannot be asked in the town. Where an operation does not fit, the teacher
-repeats the task, which Evol-Instruct takes for a failure. The third kind of rows is there because
-evolved tasks are harder than those of the training split.
+ones, of other kinds than the drawn examples; hard ones (two hops, chains of calls, changes of a
+sum, two operations) come from evolving. Taught to write those as well, the teacher named people and
+calls that led nowhere: most of them made no sense. Summaries are left to evolving as well: half of
+those it wrote said one thing twice, or gave one person two jobs. Half of the examples are drawn
+like the new tasks, half are seed tasks, most of which cannot be asked in the town. Where an
+operation does not fit, the teacher repeats the task, which Evol-Instruct takes for a failure. The
+third kind of rows is there because evolved tasks are harder than those of the training split.
 
     python -m minisft.world --teacher teacher.jsonl
     python -m minisft.train --data data/train.jsonl data/prose.jsonl teacher.jsonl
 
 All is drawn as for the training split, and nothing that a test asks is among the tasks. The teacher
-reads tasks in all wordings and writes each kind in at most six, on one line. Taught to write all
-of them by the same number of steps, it mixes the words of different tasks.
+reads tasks in all wordings and writes each kind in at most six, on one line. Taught to write all of
+them by the same number of steps, it mixes the words of different tasks.
 
 Notes: 合成数据 (synthetic data).
 """
@@ -65,7 +65,7 @@ def teaching(seed, asked):
 
 
 def list_row(rng, seeds, asked):
-    """Examples, and new tasks of other kinds than theirs that continue their list."""
+    """Examples, and new tasks of other kinds than the drawn ones, which continue their list."""
     kinds = rng.sample(KINDS, len(KINDS))
     examples = [rng.choice(seeds) if rng.random() < 0.5
                 else Task("", entry(rng, kinds.pop(), asked), (), False)

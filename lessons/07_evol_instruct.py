@@ -314,4 +314,6 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # `dataclasses.replace(SHORT_FORM, operations=("breadth",))` in place of `SHORT_FORM`. What happens
 # to hard questions, and what to easy ones?
 #
-# **Solution.** TO BE FILLED IN.
+# **Solution.** Three seeds: 8% of the hard questions in place of 20%, but not 1% as with easy tasks,
+# for breadth leads to hard kinds too. Easy questions are at 68%, as with all operations. So depth
+# brings more than half of the gain, and it is not depth that costs easy questions.

@@ -28,13 +28,13 @@ from minisft.experiment import PILOT_SEED, Arm, Trial, for_results, measure, pil
 from minisft.instruct.evol_instruct import OPERATIONS, RULES, SHORT_FORM, attempt, evolve
 from minisft.instruct.teacher import of_model
 from minisft.intervals import over_seeds, paired_interval
-from minisft.lesson import Claim, Lesson, show_source
+from minisft.lesson import Answer, Claim, Lesson, show_source
 from minisft.shipped import BASE, TEACHER
 from minisft.world import oracle
 from minisft.world.corpus import Asked
 from minisft.world.evolving import EASY, HARD, work
 
-lesson = Lesson("07_evol_instruct")
+lesson = Lesson("07_evol_instruct", answer=Answer("hard questions, breadth only", 0.04, 0.13))
 base, tokenizer = load_model(BASE)
 
 # %% [markdown]
@@ -312,7 +312,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **Exercise** (medium, 30 minutes). Is it the depth? Evolve in breadth only: in `evolution`, take
 # `dataclasses.replace(SHORT_FORM, operations=("breadth",))` in place of `SHORT_FORM`. What happens
-# to hard questions, and what to easy ones?
+# to hard questions, and what to easy ones? (Check with `--answer`: the share of hard questions that
+# are right.)
 #
 # **Solution.** Three seeds: 8% of the hard questions in place of 20%, but not 1% as with easy tasks,
 # for breadth leads to hard kinds too. Easy questions are at 68%, as with all operations. So depth

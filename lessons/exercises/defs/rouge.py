@@ -49,6 +49,7 @@ def cases(rng):
             case(words(5), words(3)), case(long, near(long)),
             case(long, near(near(long) + words(1))),
             case(["by", "cat", "of"], ["of", "cat", "by", "cat"], pool),
+            case(["by", "cat", "of", "cat"], ["of", "cat", "by", "cat"]),
             case(words(2), words(4), chain, rng.choice([0.5, 0.6])),
             case(["cat"], ["cat"], pool[:2], rng.choice([-0.1, 1.5]))]
 

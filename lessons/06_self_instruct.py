@@ -11,8 +11,8 @@
 # **What others found.** The released code keeps a new instruction if its ROUGE-L with each one that
 # was kept before is at most 0.7 (Wang et al. 2022; read in their code). ROUGE-L says how alike two
 # texts are, from 0 to 1, by the words that both hold in the same order (minisft/instruct/rouge.py).
-# People who looked through the original data are said to have found that in 54% of it all is right:
-# instruction, input and output (not checked by us).
+# People who looked through the original data are said to have found that 54% of the tasks are right
+# in all three parts: instruction, input and output (not checked by us).
 
 # %%
 import sys
@@ -52,13 +52,13 @@ print("filters:", *REASONS, sep="\n    ")
 
 # %% [markdown]
 # ## The experiment
-# The teacher is a model as large as the students. It was tuned on the town and on how to write
-# tasks of it. For each random seed it gets 175 other seed tasks, drawn from the kinds of easy tasks
-# that it was taught to write (of those written by hand only a quarter can be asked in the town),
-# and writes until 600 new ones are kept. The oracle, the program that knows the town, tells which
-# are valid: a question that makes sense in the town, with its right answer. To learn what the
-# filters of instructions threw away, the teacher answers those too. Then students are tuned for the
-# same number of steps:
+# The teacher is a model as large as the students. It was tuned on the town and on
+# how to write tasks of it. For each random seed it gets 175 other seed tasks, drawn from the kinds
+# of easy tasks that it was taught to write (not those written by hand, of which only a quarter are
+# about the town), and writes until 600 new ones are kept. The oracle, the program that knows the
+# town, tells which are valid: a question that makes sense in the town, with its right answer. To
+# learn what the filters of instructions threw away, the teacher answers those too. Then students
+# are tuned for the same number of steps:
 #
 # | arm | rows |
 # | --- | --- |
@@ -69,8 +69,8 @@ print("filters:", *REASONS, sep="\n    ")
 #
 # The 510 test questions are new ones of the same kinds. No row of an arm asks what they ask; only
 # questions of knowledge ("the opposite of hot") may come in other words. A pilot with the last arm
-# and 150 other questions sets steps and rate, so that it answers about 80%, and the number of seeds
-# that it takes to see 2 points.
+# and 150 other questions sets steps and rate, so that the student answers about 80% of these right,
+# and the number of seeds that it takes to see 2 points.
 
 # %%
 SEED_TASKS = lesson.scale(175, fast=12)
@@ -287,9 +287,10 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # The table tells why validity falls. The ROUGE-L filter drops six in ten candidates, and 95% of
 # these are valid: what the teacher writes again and again is what it can do, and what is left is
-# rarer and more often wrong. It buys variety (99% different questions, 93% without it). The filter
-# of cut-off instructions drops valid ones too, in 94% of its cases. No filter looks at whether an
-# answer is right.
+# rarer and more often wrong. It buys variety: 99% of what is left are different questions, 93% of
+# the unfiltered ones. Of what the filter of cut-off instructions drops 94% is valid, too: the
+# teacher rarely breaks off, and the filter sees a break where there is none. No filter looks at
+# whether an answer is right.
 #
 # One prediction was right, two are undecided, and two were wrong: we expected a gain of 10 points
 # and 90% valid.
@@ -299,19 +300,20 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # learn from it. It writes each kind of task in at most six wordings, and true tasks have hundreds.
 # All arms take the same number of steps, so the fewer rows an arm has, the more often it sees each;
 # and all have the learning rate that is best for true tasks. The pilot asks for 21 seeds to see 2
-# points, and 12 were run. The filters that look for text that was cut off have little to do, as
-# this teacher rarely breaks off. The oracle is strict: what it cannot read counts as invalid.
+# points, and 12 were run. The oracle is strict: what it cannot read counts as invalid.
 #
 # **What would change our mind.** A filter of instructions that finds most of the wrong answers.
 #
-# **Exercise** (easy, 30 minutes). No filter looks at whether an answer is right, but a teacher that
-# guesses answers otherwise when it is asked again. Let it write 1,000 tasks from the seeds written
-# by hand, once as they come and once with `--ask-again 3`:
+# **Exercise** (easy, 30 minutes). No filter looks at whether an answer is right. But a teacher that
+# only guesses gives another answer when it is asked a second time. Let it write 1,000 tasks from
+# the seeds written by hand, once as they come, and once so that it is asked for each answer again:
 #
 #     python -m minisft.build self-instruct --teacher checkpoints/teacher.pt --prompts short \
-#         --count 1000 --ask-again 3 --out made.jsonl
+#         --count 1000 --out once.jsonl
+#     python -m minisft.build self-instruct --teacher checkpoints/teacher.pt --prompts short \
+#         --count 1000 --ask-again 3 --out agreed.jsonl
 #
-# `oracle.is_right([question], answer)` says of each row whether it is valid. What does asking again
-# bring, and what does it cost?
+# `oracle.is_right([question], answer)` of `minisft.world` says of each row whether it is valid.
+# What does asking again bring, and what does it cost?
 #
 # **Solution.** TO BE FILLED IN.

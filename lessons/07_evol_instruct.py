@@ -58,13 +58,14 @@ print(SHORT_FORM.evolve("more reasoning", "What is 3 plus 4?"))
 # | --- | --- |
 # | easy | the 250 easy tasks, and as many new easy ones as the next arm has evolved ones |
 # | evolved | the 250, and all evolved tasks that the rules kept |
-# | evolved, corrected | the same, without those that the oracle cannot read, with its own answers |
+# | evolved, corrected | the 250, and the evolved ones that the oracle can read, with its answers |
 #
-# Tests: 510 new easy questions, and 510 hard ones of two hops, calls, changes or operations. No
-# row of an arm asks what they ask; only questions of knowledge ("the opposite of hot") may come in
+# Tests: 510 new easy questions, and 510 hard ones, of two hops ("What is the pet of Tom's boss?"),
+# two calls (Tom calls Mia, Mia calls Leo), two changes of a sum or two operations on a list. No row
+# of an arm asks what they ask; only questions of knowledge ("the opposite of hot") may come in
 # other words. A pilot with easy and hard tasks that the oracle answered, and 150 other questions,
-# sets steps and rate, so that it answers about 80%, and the number of seeds that it takes to see 2
-# points.
+# sets steps and rate, so that the student answers about 80% of these right, and the number of seeds
+# that it takes to see 2 points.
 
 # %%
 ROOTS, ROUNDS = lesson.scale(250, fast=4), lesson.scale(4, fast=2)
@@ -280,21 +281,22 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # %% [markdown]
 # **What came out.** ([figure](results/07_evol_instruct.png))
 #
-# - **Holds**: four rounds make the tasks harder, but little: work rises by 5% (0 to 11).
+# - **Holds**: four rounds make the tasks harder, but little: work rises by 5% (0.4 to 10.5).
 # - **Fails**: of what the rules keep, 50% is valid and asks something new (49 to 52), not 90%.
 # - **Holds**: a student of evolved tasks is 19 points better at hard questions (15 to 23): 20% in
 #   place of 1%.
 # - **Fails**: at easy questions it is 15 points worse (13 to 18): 68% in place of 84%.
 #
 # Breadth works: 85% of what comes of it and is kept is good. In depth it is 35%, and 14% with
-# "deepen", which has to bring a new person into a text. The rules notice one failure only, a task
-# that comes back in the same words: nearly half of all attempts, and hardly ever a good one. A
-# fluent question that makes no sense passes them all. After two rounds no more tasks become harder:
-# a quarter of them are.
+# "deepen", which has to bring a new person into a text. The rules notice hardly any other failure
+# than a task that comes back in the same words: nearly half of all attempts, and hardly ever a good
+# one. A fluent question that makes no sense passes them all. From the second round on, about a
+# quarter of the tasks are harder than at first. (The figure's 72% of valid tasks are of all 250,
+# those that never changed among them.)
 #
 # The oracle's answers do not help the student. That arm is 3 points worse at hard questions (1 to
-# 5). It leaves out what the oracle cannot read, a third of the evolved rows, and it seems that even
-# broken questions show what hard tasks look like.
+# 5). It leaves out what the oracle cannot read, more than a third of the evolved rows, and it seems
+# that even broken questions show what hard tasks look like.
 #
 # Four predictions were wrong and one is undecided: we expected more of this teacher.
 #
@@ -310,11 +312,13 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **What would change our mind.** A student of easy tasks that does as well at hard questions with
 # three times the steps.
 #
-# **Exercise** (medium, 30 minutes). Is it the depth? Evolve in breadth only: in `evolution`, take
-# `dataclasses.replace(SHORT_FORM, operations=("breadth",))` in place of `SHORT_FORM`. What happens
-# to hard questions, and what to easy ones? (Check with `--answer`: the share of hard questions that
-# are right.)
+# **Exercise** (medium, 45 minutes). Is it the depth? Evolve in breadth only: in `evolution`, take
+# `dataclasses.replace(SHORT_FORM, operations=("breadth",))` in place of `SHORT_FORM`, with three
+# seeds and 400 steps, without a pilot (`plan` is what the published results say). What happens to
+# hard questions, and what to easy ones? (Check with `--answer`: the share of hard questions that are
+# right.)
 #
-# **Solution.** Three seeds: 8% of the hard questions in place of 20%, but not 1% as with easy tasks,
-# for breadth leads to hard kinds too. Easy questions are at 68%, as with all operations. So depth
-# brings more than half of the gain, and it is not depth that costs easy questions.
+# **Solution.** The first three seeds: 8% of the hard questions in place of 18%, but not 1% as with
+# easy tasks, for breadth leads to hard kinds too. Easy questions are at 68%, in place of 69%. So
+# depth brings more than half of the gain at hard questions, though these students have fewer
+# evolved rows, and it is not depth that costs easy ones.

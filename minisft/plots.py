@@ -150,10 +150,14 @@ def arms(path, panels, x_label, limits=(0, 1)):
     panels: {title: {arm: (value, low, high)}}; shares.
     """
     with plt.rc_context(STYLE):
+        across = len(panels) if len(panels) < 4 else 2
+        down = -(-len(panels) // across)
         height = 1.5 + 0.42 * max(map(len, panels.values()))
-        figure, axes = plt.subplots(1, len(panels), figsize=(max(8.5, 5.6 * len(panels)), height),
+        figure, axes = plt.subplots(down, across, figsize=(max(8.5, 5.6 * across), height * down),
                                     squeeze=False, layout="constrained")
-        for panel, (title, each) in zip(axes[0], panels.items()):
+        for panel in axes.flat[len(panels):]:
+            panel.axis("off")
+        for panel, (title, each) in zip(axes.flat, panels.items()):
             for i, (value, low, high) in enumerate(each.values()):
                 panel.errorbar(value, -i, xerr=error(value, low, high), fmt="o", color=AFTER,
                                ecolor=INK, capsize=4, markersize=5)

@@ -316,4 +316,9 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # `oracle.is_right([question], answer)` of `minisft.world` says of each row whether it is valid.
 # What does asking again bring, and what does it cost?
 #
-# **Solution.** TO BE FILLED IN.
+# **Solution.** Of the first 1,000 tasks 82% are valid, of the second 87%. Asking again drops 95 of
+# 1,095 tasks and takes four minutes on one core in place of two and a half. It finds answers that
+# were guessed. It does not find questions that make no sense, and these are most of what is wrong:
+# a text that gives one person two jobs gets the same answer each time. Drawing the later answers at
+# twice the temperature does no better: more than half of the tasks are dropped, and those that take
+# their place are as often wrong (86% valid, with another seed).

@@ -598,8 +598,6 @@ MUTANTS = [Mutant(*row) for row in (
      "self_instruct", "same_way"),
     ("instruct/teacher.py", "id_of(self._endpoint.address, body, again)",
      "id_of(self._endpoint.address, body, 0)", "teacher", "each_time_once"),
-    ("instruct/teacher.py", "temperature=HOTTER * temperature, ", "", "teacher", "draws_another"),
-    ("instruct/teacher.py", "hotter if again else config", "config", "teacher", "draws_another"),
     ("instruct/teacher.py", "id_of(self.name, prompt, again)", "id_of(self.name, prompt, 0)",
      "teacher", "draws_another"),
     ("instruct/prompts.py", "[:LONGEST_SHOWN]", "", "self_instruct", "long_example"),

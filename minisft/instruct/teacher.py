@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from reprlib import repr as short
 
 import torch
@@ -47,7 +47,6 @@ MODEL_VARIABLE = "MINISFT_TEACHER_MODEL"
 TRIES = 8  # of one question: with the waits between them about two minutes, longer than most limits
 LONGEST_BACK_OFF = 60  # seconds
 LONGEST_WAIT = 600  # seconds; a server that asks for more has closed for the day
-HOTTER = 2  # temperature of what is asked again, in times the first one's
 BYTES_PER_TOKEN = 3  # of Chinese text; English has more, so its estimate is rather too high
 
 
@@ -138,22 +137,19 @@ def scripted(answers):
 def of_model(path="", temperature=0.0, seed=0, max_new_tokens=200, device="auto", top_p=1.0):
     """A teacher that is a tuned model of ours; path: as that of `--model`, see minisft.models.
 
-    The answer depends on the question, the seed and `again` alone, not on what was asked before.
-    Asked again, it draws at twice the temperature and from all tokens, so that only what it is sure
-    of comes out the same. An answer ends after max_new_tokens, or where the model's context is
-    full. ValueError for a question that leaves no room in the context: minisft.generate.NoRoom.
-    `name` of the teacher holds a digest of its weights, and temperature, seed and top_p where an
-    answer depends on them.
+    The answer depends on the question, the seed and `again` alone, not on what was asked before. It
+    ends after max_new_tokens, or where the model's context is full. ValueError for a question that
+    leaves no room in the context: minisft.generate.NoRoom. `name` of the teacher holds a digest of
+    its weights, and temperature, seed and top_p where an answer depends on them.
     """
     config = ChatConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
-    hotter = replace(config, temperature=HOTTER * temperature, top_p=1.0)
     model, tokenizer = open_chosen(path)
     model.to(pick_device(device))
 
     def teacher(prompt, again=0):
         question = [Message("user", prompt)]
         generator = torch.Generator(model.device).manual_seed(seed_of(seed, prompt, again))
-        pieces = answer_stream(model, tokenizer, question, hotter if again else config, generator)
+        pieces = answer_stream(model, tokenizer, question, config, generator)
         return "".join(piece for piece in pieces if piece is not None)
 
     drawn = f", temperature {temperature}, top-p {top_p}, seed {seed}" if temperature else ""

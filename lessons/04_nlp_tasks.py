@@ -338,8 +338,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #
 # **Exercise** (medium, 30 minutes). Real collections mix formats. Train on the rows of all five
 # formats together, with the same number of steps. In which format is that model asked best, and
-# does it still need the description? (Check with `--answer`: the share of the tuned, ambiguous tasks
-# that are right when asked with names.)
+# does it still need the description? (Check with `--answer`: the share of the tuned, ambiguous
+# tasks that are right when asked with names.)
 #
 # **Solution.** Five seeds: with names. Of the tuned, ambiguous tasks 52% are right then, 34% with
 # descriptions, 32% with an output space, 18% without anything, so it does need them. All are below

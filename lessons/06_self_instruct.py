@@ -30,13 +30,13 @@ from minisft.instruct.prompts import SHORT_FORM, Instance, Task
 from minisft.instruct.self_instruct import LEFT_OVER, TEMPERATURE, TOP_P, SelfInstruct
 from minisft.instruct.teacher import of_model
 from minisft.intervals import over_seeds, paired_interval
-from minisft.lesson import Claim, Lesson, show_source
+from minisft.lesson import Answer, Claim, Lesson, show_source
 from minisft.shipped import BASE, TEACHER
 from minisft.world import oracle
 from minisft.world.corpus import Asked
 from minisft.world.teaching import KINDS
 
-lesson = Lesson("06_self_instruct")
+lesson = Lesson("06_self_instruct", answer=Answer("valid, asked again", 0.84, 0.92))
 base, tokenizer = load_model(BASE)
 
 # %% [markdown]
@@ -314,7 +314,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 #         --count 1000 --ask-again 3 --out agreed.jsonl
 #
 # `oracle.is_right([question], answer)` of `minisft.world` says of each row whether it is valid.
-# What does asking again bring, and what does it cost?
+# What does asking again bring, and what does it cost? (Check with `--answer`: the share of the
+# second thousand that is valid.)
 #
 # **Solution.** Of the first 1,000 tasks 82% are valid, of the second 87%. Asking again drops 95 of
 # 1,095 tasks and takes four minutes on one core in place of two and a half. It finds answers that

@@ -315,8 +315,8 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **Exercise** (medium, 45 minutes). Is it the depth? Evolve in breadth only: in `evolution`, take
 # `dataclasses.replace(SHORT_FORM, operations=("breadth",))` in place of `SHORT_FORM`, with three
 # seeds and 400 steps, without a pilot (`plan` is what the published results say). What happens to
-# hard questions, and what to easy ones? (Check with `--answer`: the share of hard questions that are
-# right.)
+# hard questions, and what to easy ones? (Check with `--answer`: the share of hard questions that
+# are right.)
 #
 # **Solution.** The first three seeds: 8% of the hard questions in place of 18%, but not 1% as with
 # easy tasks, for breadth leads to hard kinds too. Easy questions are at 68%, in place of 69%. So

@@ -4,6 +4,8 @@ import ast
 import json
 import random
 import sys
+import threading
+import time
 import types
 
 import pytest
@@ -12,7 +14,16 @@ import torch
 import lessons.check as check
 from lessons.checking import diagnose as diagnosing
 from lessons.checking.diagnose import AnswerKey, diagnose, packed_cases
-from lessons.checking.exercise import ORDER, STUBS, Mistake, exercise, installed, load, use_mine
+from lessons.checking.exercise import (
+    ORDER,
+    STUBS,
+    Mistake,
+    exercise,
+    installed,
+    load,
+    steady,
+    use_mine,
+)
 from lessons.checking.trial import difference, outcomes, pack, unpack
 from lessons.checking.worker import Job, run_apart
 from minisft.model import GPT, GPTConfig
@@ -457,3 +468,22 @@ def test_symptoms_of_arrangement():
     assert symptom(line, numbers(0.0, 1.0, 2.0, 3.5, shape=(4,))) == "shifted"
     assert symptom(line, numbers(2.0, 3.5, 4.0, 0.0, shape=(4,))) == "shifted"
     assert symptom(line, numbers(1.0, 2.0, 3.5, 5.0, shape=(4,))) == ""
+
+
+def test_two_threads_that_check_code_leave_torchs_dtype_as_it_was():
+    inside, over = threading.Event(), threading.Event()
+
+    def first():
+        with steady():
+            inside.set()
+            time.sleep(0.1)
+        over.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with steady():
+        over.wait(10)
+        assert torch.get_default_dtype() == torch.float64
+    thread.join()
+    assert torch.get_default_dtype() == torch.float32

@@ -16,6 +16,7 @@ import importlib.util
 import re
 import sys
 import textwrap
+import threading
 import types
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 STUBS, MINE = ROOT / "lessons" / "exercises", ROOT / "lessons" / "mine"
+ONE_AT_A_TIME = threading.RLock()
 ORDER = ("borders", "mask", "attention", "loss", "clip", "adamw", "schedule", "accumulate",
          "packing", "cache", "sampling", "still", "lora", "adapter", "prefix", "prompt", "rouge")
 
@@ -348,16 +350,19 @@ def use_mine(names, folder=None):
 def steady():
     """One thread and float64, whoever computes; torch's own random numbers are left as they were.
 
+    All of these belong to the process, so other threads wait until the block has ended.
+
     torch.manual_seed is not called here and elsewhere in the check: its first call loads torch's
     compiler, which takes seconds.
     """
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    random_state = torch.default_generator.get_state()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_default_dtype(dtype)
-        torch.default_generator.set_state(random_state)
+    with ONE_AT_A_TIME:
+        threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+        random_state = torch.default_generator.get_state()
+        torch.set_num_threads(1)
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_default_dtype(dtype)
+            torch.default_generator.set_state(random_state)

@@ -52,13 +52,13 @@ print("filters:", *REASONS, sep="\n    ")
 
 # %% [markdown]
 # ## The experiment
-# The teacher is a model as large as the students. It was tuned on the town and on
-# how to write tasks of it. For each random seed it gets 175 other seed tasks, drawn from the kinds
-# of easy tasks that it was taught to write (not those written by hand, of which only a quarter are
-# about the town), and writes until 600 new ones are kept. The oracle, the program that knows the
-# town, tells which are valid: a question that makes sense in the town, with its right answer. To
-# learn what the filters of instructions threw away, the teacher answers those too. Then students
-# are tuned for the same number of steps:
+# The teacher is a model as large as the students. It was tuned on the town and on how to write
+# tasks of it. For each random seed it gets 175 other seed tasks, drawn from the kinds of easy tasks
+# that it was taught to write (not those written by hand, of which only a quarter are about the
+# town), and writes until 600 new ones are kept. The oracle, the program that knows the town, tells
+# which are valid: a question that makes sense in the town, with its right answer. To learn what the
+# filters of instructions threw away, the teacher answers those too. Then students are tuned for the
+# same number of steps:
 #
 # | arm | rows |
 # | --- | --- |
@@ -320,6 +320,4 @@ lesson.conclude(numbers, CLAIMS, PREDICTIONS)
 # **Solution.** Of the first 1,000 tasks 82% are valid, of the second 87%. Asking again drops 95 of
 # 1,095 tasks and takes four minutes on one core in place of two and a half. It finds answers that
 # were guessed. It does not find questions that make no sense, and these are most of what is wrong:
-# a text that gives one person two jobs gets the same answer each time. Drawing the later answers at
-# twice the temperature does no better: more than half of the tasks are dropped, and those that take
-# their place are as often wrong (86% valid, with another seed).
+# a text that gives one person two jobs gets the same answer each time.
